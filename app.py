@@ -1,0 +1,61 @@
+"""The door: one ASGI application with the pages, the HTTP API, signing in, and the worker's lifetime.
+
+Start it with `make run`, or `python -m factory serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from factory import api, sign_in
+from factory.base import settings as settings_module
+
+settings = settings_module.load()
+
+
+async def keep_a_worker() -> None:
+    """Run the worker beside the app, and again when it ends; trainers are its children's children and outlive both."""
+    while True:
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "factory", "worker", stdin=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await worker.wait()
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError):
+                worker.terminate()
+            await worker.wait()
+            raise
+        await asyncio.sleep(2)
+
+
+@asynccontextmanager
+async def lifespan(app: st.App) -> AsyncIterator[dict[str, object]]:
+    """The worker lives as long as the app."""
+    worker = asyncio.create_task(keep_a_worker())
+    yield {}
+    worker.cancel()
+    with suppress(asyncio.CancelledError):
+        await worker
+
+
+def oidc_is_configured() -> bool:
+    """True when the secrets file has an [auth] section for `st.login`."""
+    from streamlit.runtime.secrets import secrets_singleton
+
+    return secrets_singleton.load_if_toml_exists() and "auth" in secrets_singleton
+
+
+app = st.App(
+    "pages/index.py",
+    lifespan=lifespan,
+    routes=[*sign_in.routes(settings), Mount("/api", api.application(settings))],
+    middleware=[Middleware(sign_in.Gate, settings=settings, open_to_oidc=oidc_is_configured())],
+)

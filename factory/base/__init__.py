@@ -1,0 +1,1 @@
+"""What everyone stands on: errors, settings, the schema and the store, people."""

@@ -1,0 +1,180 @@
+"""Plotly figures from plain rows, used by pages and notebooks alike. Nothing here reads a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+# One hue per series, told apart also by colour-blind people (Okabe and Ito's palette, without yellow and black).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+Points = Sequence[tuple[float, float]]
+
+
+def _figure(*, height: int = 280, x: str = "", y: str = "", **layout: Any) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        xaxis_title=x,
+        yaxis_title=y,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        hovermode="x unified",
+        uirevision="kept",  # zoom and hidden series survive the next live update
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        **layout,
+    )
+    return figure
+
+
+def smoothed(points: Points, weight: float) -> list[tuple[float, float]]:
+    """Exponential moving average with its start corrected (Kingma and Ba 2015, section 3); `weight` in [0, 1).
+
+    >>> smoothed([(1, 2.0), (2, 4.0)], 0.0)
+    [(1, 2.0), (2, 4.0)]
+    """
+    average, total, result = 0.0, 0.0, []
+    for x, y in points:
+        average = weight * average + (1 - weight) * y
+        total = weight * total + (1 - weight)
+        result.append((x, average / total))
+    return result
+
+
+def loss(curves: Mapping[str, Mapping[str, Points]], *, smoothing: float = 0.0, log: bool = False) -> go.Figure:
+    """Training and held-out loss of one or more runs over optimizer steps.
+
+    `curves`: run label → {"loss": [(step, nats)], "held_out_loss": [(step, nats)]}. The lowest held-out point is marked.
+    """
+    figure = _figure(x="optimizer step", y="loss (nats per token)", height=340)
+    for place, (label, series) in enumerate(curves.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        train, held_out = list(series.get("loss", ())), list(series.get("held_out_loss", ()))
+        prefix = f"{label} · " if len(curves) > 1 else ""
+        if smoothing and train:
+            _line(figure, train, f"{prefix}each step", colour, opacity=0.25, showlegend=False)
+        _line(figure, smoothed(train, smoothing), f"{prefix}training", colour)
+        held_colour = colour if len(curves) > 1 else COLOURS[1]
+        _line(figure, held_out, f"{prefix}held-out", held_colour, dash="dot", mode="lines+markers")
+        if held_out:
+            step, best = min(held_out, key=lambda point: point[1])
+            figure.add_scatter(
+                x=[step], y=[best], mode="markers", name=f"{prefix}best {best:.3f}",
+                marker={"symbol": "star", "size": 13, "color": held_colour}, hoverinfo="skip",
+            )  # fmt: skip
+    if log:
+        figure.update_yaxes(type="log")
+    return figure
+
+
+def series(curves: Mapping[str, Points], *, y: str, x: str = "optimizer step", area: bool = False) -> go.Figure:
+    """One quantity over steps, a line for each run: run label → [(step, value)]."""
+    figure = _figure(x=x, y=y, height=220, showlegend=len(curves) > 1)
+    for place, (label, points) in enumerate(curves.items()):
+        _line(figure, points, label, COLOURS[place % len(COLOURS)], fill="tozeroy" if area else None)
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def _line(
+    figure: go.Figure, points: Points, name: str, colour: str, *, dash: str | None = None, mode: str = "lines", **more: Any
+) -> None:
+    if not points:
+        return
+    x, y = zip(*points, strict=True)
+    figure.add_scatter(x=x, y=y, name=name, mode=mode, line={"color": colour, "dash": dash, "width": 2}, **more)
+
+
+def intervals(rows: Sequence[Mapping[str, Any]], *, label: str, value: str, low: str, high: str, x: str) -> go.Figure:
+    """Horizontal points with their intervals, the first row on top. Rows are mappings with the four named keys."""
+    figure = _figure(height=max(160, 60 + 30 * len(rows)), x=x, showlegend=False)
+    figure.update_layout(hovermode="closest")
+    values = [float(row[value]) for row in rows]
+    figure.add_scatter(
+        x=values,
+        y=[_short(str(row[label])) for row in rows],
+        mode="markers",
+        marker={"size": 10, "color": COLOURS[0]},
+        error_x={
+            "type": "data", "symmetric": False, "thickness": 2, "color": COLOURS[5],
+            "array": [max(0.0, float(row[high]) - v) for row, v in zip(rows, values, strict=True)],
+            "arrayminus": [max(0.0, v - float(row[low])) for row, v in zip(rows, values, strict=True)],
+        },
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.add_vline(x=0, line_width=1, line_color="gray")
+    return figure
+
+
+def bars(rows: Sequence[Mapping[str, Any]], *, label: str, values: Mapping[str, str], x: str) -> go.Figure:
+    """Stacked horizontal bars; `values` maps a legend text to the key of its number."""
+    figure = _figure(height=max(160, 70 + 30 * len(rows)), x=x, barmode="stack")
+    figure.update_layout(hovermode="closest")
+    names = [_short(str(row[label])) for row in rows]
+    for place, (text, key) in enumerate(values.items()):
+        figure.add_bar(
+            x=[row[key] or 0 for row in rows],
+            y=names,
+            name=text,
+            orientation="h",
+            marker_color=COLOURS[place % len(COLOURS)],
+        )
+    figure.update_yaxes(autorange="reversed", type="category")
+    return figure
+
+
+def scatter(rows: Sequence[Mapping[str, Any]], *, label: str, x: str, y: str, x_title: str, y_title: str) -> go.Figure:
+    """One labelled point a row: cost against gain, say."""
+    figure = _figure(x=x_title, y=y_title, height=320, showlegend=False)
+    figure.update_layout(hovermode="closest")
+    figure.add_scatter(
+        x=[row[x] for row in rows], y=[row[y] for row in rows], text=[_short(str(row[label])) for row in rows],
+        mode="markers+text", textposition="top center", marker={"size": 12, "color": COLOURS[0]},
+    )  # fmt: skip
+    return figure
+
+
+def schedule(rates: Sequence[float]) -> go.Figure:
+    """The learning rate at each optimizer step, as planned."""
+    figure = _figure(x="optimizer step", y="learning rate", height=180, showlegend=False)
+    _line(figure, [(step + 1, rate) for step, rate in enumerate(rates)], "learning rate", COLOURS[0], fill="tozeroy")
+    return figure
+
+
+def bump(ranks: Mapping[str, Points]) -> go.Figure:
+    """Rank over time, a line for each person, the first rank on top: label → [(moment, rank)]."""
+    figure = _figure(y="rank", height=300)
+    for place, (label, points) in enumerate(ranks.items()):
+        _line(figure, points, _short(label), COLOURS[place % len(COLOURS)], mode="lines+markers")
+    figure.update_yaxes(autorange="reversed", dtick=1)
+    return figure
+
+
+def flow(counts: Mapping[str, int]) -> go.Figure:
+    """The line as a funnel: stage → how many."""
+    figure = _figure(height=220, showlegend=False)
+    figure.update_layout(hovermode="closest")
+    figure.add_funnel(
+        y=list(counts), x=list(counts.values()), marker={"color": list(COLOURS[: len(counts)])}, textinfo="value"
+    )
+    return figure
+
+
+def histogram(values: Sequence[float], *, x: str, limit: float | None = None) -> go.Figure:
+    """How often each size occurs; `limit` draws the line above which rows are cut."""
+    figure = _figure(x=x, y="rows", height=200, showlegend=False, bargap=0.05)
+    figure.add_histogram(x=list(values), marker_color=COLOURS[0], nbinsx=40)
+    if limit is not None:
+        figure.add_vline(x=limit, line_color=COLOURS[1], line_dash="dot")
+    return figure
+
+
+def _short(text: str, most: int = 28) -> str:
+    """A label that leaves room for its chart.
+
+    >>> _short("a" * 40)
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaa…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
