@@ -1,0 +1,1 @@
+"""What people see. Each page opens the frame, reads choices, calls one function, draws the answer."""

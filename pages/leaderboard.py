@@ -1,0 +1,76 @@
+"""Leaderboards: people by accepted and useful work, datasets, adapters. Every number is a query of this moment."""
+
+from collections import defaultdict
+
+import pandas as pd
+import streamlit as st
+
+from factory import charts
+from factory.credit import leaderboards
+from factory.intake import datasets
+from pages import frame
+from pages.parts import boards
+
+RULE = (
+    "Ranked by what the acceptance rate proves with 95% certainty, near-duplicates counted once: not by volume. "
+    "Below ten decisions a rank is provisional and stands under the others; credits break ties."
+)
+PERIODS = {"all time": None, "90 days": 90, "30 days": 30, "7 days": 7}
+
+
+def contributors(db) -> None:
+    """People with their interval, and why each stands where they stand."""
+    titles = {d["id"]: d["title"] for d in datasets.everything(db)}
+    left, right = st.columns([2, 1])
+    chosen = left.selectbox("Dataset", [0, *titles], format_func=lambda i: titles.get(i, "All datasets"), key="dataset")
+    period = right.selectbox("Active within", list(PERIODS), key="period")
+    since = frame.store.now() - PERIODS[period] * 86400 if PERIODS[period] else None
+    rows = leaderboards.contributors(db, dataset_id=chosen or None, since=since)
+    st.caption(RULE)
+    if not rows:
+        frame.empty("Nobody has contributed here yet.", page="contribute.py", label="Be the first")
+        return
+    for row in rows:
+        row["shown"] = frame.person_name({"name": row["person"], "is_demo": row["is_demo"]})
+        row["not accepted"] = row["decided"] - row["accepted"]
+    keys = {"rank": "rank", "shown": "contributor", "lower": "standing", "accepted": "accepted", "decided": "decided",
+            "refused": "refused by checks", "credits": "credits", "provisional": "provisional"}  # fmt: skip
+    table = pd.DataFrame(rows)[list(keys)].rename(columns=keys).astype({"provisional": bool})
+    config = {
+        "standing": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
+        "credits": st.column_config.NumberColumn(format="%.2f"),
+    }
+    st.dataframe(table, hide_index=True, column_config=config)
+    boards.download(table, "contributors")
+    left, right = st.columns(2)
+    left.markdown("**Acceptance rate with its 95% interval**")
+    if shown := [r for r in rows if r["decided"]][:20]:
+        left.plotly_chart(
+            charts.intervals(shown, label="shown", value="rate", low="lower", high="upper", x="accepted of decided")
+        )
+    right.markdown("**Where the rows went**")
+    parts = {"accepted": "accepted", "not accepted by reviewers": "not accepted", "refused by checks": "refused"}
+    right.plotly_chart(charts.bars(rows[:20], label="shown", values=parts, x="rows"), key="parts")
+    over_time(db, chosen or None)
+    names = {r["person_id"]: r["shown"] for r in rows}
+    who = st.selectbox("Why this rank", list(names), format_func=names.get, key="why")
+    for sentence in leaderboards.why(db, who, dataset_id=chosen or None)["sentences"]:
+        st.markdown(f"- {frame.plain(sentence)}")
+
+
+def over_time(db, dataset_id: int | None) -> None:
+    """How ranks moved, once there is more than one day to show."""
+    ranks = defaultdict(list)
+    for point in leaderboards.rank_over_time(db, dataset_id):
+        ranks[point["person"]].append((frame.moment(point["at"]), point["rank"]))
+    if any(len(points) > 1 for points in ranks.values()):
+        st.markdown("**Rank over time**")
+        st.plotly_chart(charts.bump(ranks), key="bump")
+
+
+with frame.page("Leaderboard") as (db, person):
+    shown = st.segmented_control(
+        "Board", ["Contributors", "Datasets", "Adapters"], default="Contributors", key="tab", required=True,
+        bind="query-params", label_visibility="collapsed",
+    )  # fmt: skip
+    {"Contributors": contributors, "Datasets": boards.of_datasets, "Adapters": boards.of_adapters}[shown](db)

@@ -1,0 +1,1 @@
+"""The larger pieces that pages are put together from."""

@@ -1,0 +1,82 @@
+"""One dataset: its rows, its frozen versions, its figures."""
+
+import pandas as pd
+import streamlit as st
+
+from factory import charts
+from factory.intake import datasets, formats, reviews
+from pages import frame
+
+PER_PAGE = 25
+
+
+def rows(db, dataset) -> None:
+    """The examples, searchable; a chosen row opens as a conversation."""
+    left, right = st.columns([1, 2])
+    state = left.selectbox(
+        "State", ["accepted", "waiting", "returned", "rejected", "refused", "withdrawn"], key="state", bind="query-params"
+    )
+    search = right.text_input("Find words", key="search", bind="query-params", type="search")
+    counts = datasets.counts(db, dataset["id"])
+    total = counts.get(state, 0)
+    number = st.pagination(max(1, -(-total // PER_PAGE)), key="page") if total > PER_PAGE and not search else 1
+    found = datasets.examples(db, dataset["id"], state=state, search=search, limit=PER_PAGE, offset=(number - 1) * PER_PAGE)
+    if not found:
+        frame.empty("No example in this state matches.")
+        return
+    table = pd.DataFrame(
+        {
+            "id": [r["example_id"] for r in found],
+            "question": [formats.question_of(r["content"]) for r in found],
+            "answer": [formats.answer_of(r["content"]) for r in found],
+            "by": [r["author"] or "not shown before it is accepted" for r in found],
+            "what was said": [r["sentences"] or reviews.REASONS.get(r["reason"], "") for r in found],
+            "since": [frame.moment(r["created_at"]) for r in found],
+        }
+    )
+    picked = st.dataframe(
+        table, hide_index=True, on_select="rerun", selection_mode="single-row", key=f"rows-{state}-{number}"
+    )
+    for place in picked.selection.rows:
+        frame.conversation(formats.messages(found[place]["content"]))
+
+
+def versions(db, dataset, person) -> None:
+    """Frozen versions, a button to verify one, and a form to freeze the next."""
+    rows = datasets.versions(db, dataset["id"])
+    for row in rows:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**Version {row['number']}** · {row['row_count']} rows · {frame.ago(row['frozen_at'])}")
+            st.code(row["root"][:16], language=None, width="content")
+            if st.button("Verify", key=f"verify-{row['id']}", icon=":material/verified:"):
+                with frame.trying():
+                    datasets.verify_version(db, row["id"])
+                    st.success("Every row and the Merkle root are as frozen.")
+            st.page_link("train.py", label="Train on it", query_params={"version": str(row["id"])}, icon=":material/tune:")
+    if not rows:
+        frame.empty("Nothing is frozen yet. A version can be frozen once examples are accepted.")
+    if person.may("curator"):
+        with st.form("freeze", clear_on_submit=True):
+            note = st.text_input("What is new in it", max_chars=300)
+            if st.form_submit_button("Freeze the accepted examples as the next version", icon=":material/ac_unit:"):
+                with frame.trying():
+                    made = datasets.freeze(db, dataset["id"], person=person, note=note)
+                    frame.done(f"Version {made['number']} is frozen with {made['row_count']} rows.")
+                    st.rerun()
+
+
+def statistics(db, dataset) -> None:
+    """Acceptance over time and why rows were refused."""
+    over_time = datasets.acceptance_over_time(db, dataset["id"])
+    refusals = datasets.refusals(db, dataset["id"])
+    left, right = st.columns(2)
+    left.markdown("**Accepted, all told**")
+    if over_time:
+        left.line_chart(pd.DataFrame(over_time), x="day", y="accepted", height=240)
+    else:
+        left.caption("Nothing is accepted yet.")
+    right.markdown("**Why rows were refused by the checks**")
+    if refusals:
+        right.plotly_chart(charts.bars(refusals, label="title", values={"rows": "examples"}, x="rows"), key="refusals")
+    else:
+        right.caption("No row was refused.")

@@ -1,0 +1,74 @@
+"""My examples by state, each with its whole story and a way to answer it."""
+
+import streamlit as st
+
+from factory.intake import contributions, formats, reviews
+from pages import frame
+
+
+def examples(db, dataset, person) -> None:
+    """Everything I offered to this dataset."""
+    counts = contributions.counts(db, person, dataset["id"])
+    if not counts:
+        st.caption("You have not contributed to this dataset yet.")
+        return
+    state = st.pills(
+        "State",
+        list(counts),
+        default=next(iter(counts)),
+        format_func=lambda s: f"{s} {counts[s]}",
+        key="mine",
+        required=True,
+    )
+    for row in contributions.mine(db, person, dataset_id=dataset["id"], state=state, limit=30):
+        answer = formats.answer_of(row["content"])
+        with st.expander(frame.plain(answer[:110]) + ("…" if len(answer) > 110 else "")):
+            frame.conversation(formats.messages(row["content"]))
+            story(contributions.show(db, row["example_id"], person=person))
+            actions(db, row, person, answer)
+
+
+def story(example) -> None:
+    """What was found and decided, in order; reviewers stay unnamed."""
+    st.caption(f"{frame.ago(example['created_at'])}: offered")
+    for finding in example["findings"]:
+        st.caption(f"The checks: {frame.plain(finding['sentence'])} {frame.plain(finding['advice'])}")
+    for verdict in example["verdicts"]:
+        reason = f": {reviews.REASONS[verdict['reason']]}" if verdict["reason"] else ""
+        note = f" “{verdict['note']}”" if verdict["note"] else ""
+        st.caption(f"{frame.ago(verdict['at'])}: a reviewer says {verdict['decision']}{frame.plain(reason + note)}")
+    for decision in example["decisions"]:
+        st.caption(f"{frame.ago(decision['at'])}: {decision['decision']} by {decision['by']}")
+    if appeal := example["appeal"]:
+        st.caption(f"{frame.ago(appeal['at'])}: appealed. {frame.plain(appeal['words'])}")
+        if appeal["answer"]:
+            st.caption(f"{frame.ago(appeal['answered_at'])}: {appeal['answer']}. {frame.plain(appeal['answer_words'])}")
+    if example["versions"]:
+        st.caption(f"In version {', '.join(map(str, example['versions']))}")
+
+
+def actions(db, row, person, answer: str) -> None:
+    """Mend, appeal or withdraw, as the state allows."""
+    example_id, state = row["example_id"], row["state"]
+    if state in ("returned", "rejected", "refused", "waiting"):
+        with st.form(f"mend-{example_id}", border=False):
+            mended = st.text_area("Mended answer", answer, height=140)
+            if st.form_submit_button("Submit the mended one", icon=":material/edit:"):
+                with frame.trying():
+                    messages = [*formats.messages(row["content"])[:-1], {"role": "assistant", "content": mended}]
+                    contributions.revise(db, example_id, person=person, messages=messages)
+                    frame.done("The mended example waits for review.")
+                    st.rerun()
+    if state in ("returned", "rejected") and not row["appeal"]:
+        with st.form(f"appeal-{example_id}", border=False):
+            words = st.text_input("Why this should be looked at again", max_chars=2000)
+            if st.form_submit_button("Appeal, once", icon=":material/gavel:"):
+                with frame.trying():
+                    reviews.appeal(db, example_id, person=person, words=words)
+                    frame.done("Somebody uninvolved will look again.")
+                    st.rerun()
+    if state in ("waiting", "accepted") and st.button("Withdraw it", key=f"withdraw-{example_id}"):
+        with frame.trying():
+            contributions.withdraw(db, example_id, person=person, reason="withdrawn by its author")
+            frame.done("It will not be in the next version.")
+            st.rerun()

@@ -1,0 +1,99 @@
+"""The sliders of a recipe, each made from its own field: range, unit, help and group come from there."""
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from factory.training import recipes
+from factory.training.recipes import Knob, Recipe
+from pages import frame
+
+GROUPS = ["simple", "advanced", "everything"]
+LABELS = {"rank": "LoRA rank", "alpha": "LoRA alpha", "alpha_linked": "Alpha follows rank", "lora": "LoRA", "qlora": "QLoRA",
+          "all-linear": "all linear", "mlp": "MLP"}  # fmt: skip
+
+
+def label(knob: Knob) -> str:
+    """A knob's name as a person reads it, with its unit."""
+    words = LABELS.get(knob.name, knob.name.replace("_", " ").capitalize())
+    return f"{words} ({knob.unit})" if knob.unit else words
+
+
+def stops(low: float, high: float, value: float, whole: bool) -> list[Any]:
+    """Where a logarithmic slider stops: 1, 2, 3, 5, 7 of each power of ten, the ends, and the present value.
+
+    >>> stops(1, 10, 4, True)
+    [1, 2, 3, 4, 5, 7, 10]
+    """
+    kind = int if whole else float
+    powers = [factor * 10.0**power for power in range(-7, 6) for factor in (1, 2, 3, 5, 7)]
+    if whole and high >= 1024:
+        powers = [float(factor * 2**power) for power in range(21) for factor in (2, 3)]
+    return sorted({kind(round(p, 9)) for p in powers if low <= p <= high} | {kind(low), kind(high), kind(value)})
+
+
+def widget(knob: Knob, value: Any) -> Any:
+    """The widget of one knob at `value`; returns what it is set to."""
+    shared: dict[str, Any] = {"key": f"knob-{knob.name}", "help": knob.help}
+    words = label(knob)
+    if knob.scale == "toggle":
+        return st.toggle(words, value, **shared)
+    if knob.scale == "text":
+        return st.text_input(words, value, **shared)
+    if knob.scale == "choice" and isinstance(knob.default, str):
+        shown = {"format_func": lambda choice: LABELS.get(choice, choice)}
+        return st.segmented_control(words, knob.choices, default=value, required=True, **shown, **shared)
+    if knob.scale == "choice":
+        return st.select_slider(words, sorted({*knob.choices, value}), value, **shared)
+    low, high = knob.low or 0, knob.high or 0
+    if knob.scale == "log":
+        return st.select_slider(
+            words, stops(low, high, value, knob.kind == "int"), value, format_func=lambda v: f"{v:g}", **shared
+        )
+    kind = int if knob.kind == "int" else float
+    if high - low > 1000:
+        return st.number_input(words, kind(low), kind(high), kind(value), kind(knob.step or 1), **shared)
+    return st.slider(words, kind(low), kind(high), kind(value), kind(knob.step or 1), **shared)
+
+
+def begin_with(recipe: Recipe) -> None:
+    """Put a preset or a loaded recipe under the sliders."""
+    for knob in recipes.knobs():
+        st.session_state.pop(f"knob-{knob.name}", None)
+    st.session_state["recipe"] = recipe
+
+
+def choose(model_name: str, *, on_gpu: bool) -> Recipe:
+    """Presets and sliders, as many as somebody wants to see; the recipe they make."""
+    presets = st.container(horizontal=True)
+    for name, preset in recipes.PRESETS.items():
+        presets.button(name.capitalize(), key=f"preset-{name}", on_click=begin_with, args=(preset,))
+    with presets:
+        load_yaml()
+    base = st.session_state.setdefault("recipe", recipes.Recipe())
+    shown = st.segmented_control("Show", GROUPS, default="simple", key="shown", required=True)
+    visible = GROUPS[: GROUPS.index(shown) + 1]
+    chosen: dict[str, Any] = {}
+    columns = st.columns(2, gap="medium")
+    linked = st.session_state.get("knob-alpha_linked", base.alpha_linked)
+    hidden = {"base_model"} | ({"alpha"} if linked else set()) | (set() if on_gpu else {"optimizer"})
+    knobs = [knob for knob in recipes.knobs() if knob.group in visible and knob.name not in hidden]
+    for place, knob in enumerate(knobs):
+        with columns[place % 2]:
+            chosen[knob.name] = widget(knob, getattr(base, knob.name))
+    if linked and "advanced" in visible:
+        st.caption(f"Alpha follows the rank: {2 * chosen.get('rank', base.rank)}.")
+    if not on_gpu and "everything" in visible:
+        st.caption("The optimizer is AdamW: the paged 8-bit one needs an NVIDIA GPU, and none is here.")
+    return replace(base, **chosen, base_model=model_name)
+
+
+def load_yaml() -> None:
+    """Take a recipe somebody else wrote; everything wrong with it is said at once."""
+    with st.popover("Load a YAML", icon=":material/upload:"):
+        text = st.text_area("Recipe", key="yaml-in", height=200, placeholder="rank: 16\nlearning_rate: 0.0002")
+        if st.button("Use it") and text.strip():
+            with frame.trying():
+                begin_with(recipes.from_yaml(text))
+                st.rerun()

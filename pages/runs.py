@@ -1,0 +1,66 @@
+"""Runs: the queue and the table, one run by its URL, several overlaid."""
+
+import pandas as pd
+import streamlit as st
+
+from factory import charts
+from factory.training import runs
+from pages import frame
+from pages.parts import run as parts
+
+
+@st.fragment(run_every=3)
+def under_way() -> None:
+    """What runs and what waits, in order, with its progress; moves by itself."""
+    with frame.store.connect(frame.settings()) as db:
+        rows = [r for status in ("running", "queued") for r in runs.listing(db, status=status, limit=20)]
+    for row in rows:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            frame.state(row["status"])
+            st.page_link("runs.py", label=f"**{frame.plain(row['name'])}**", query_params={"run": str(row["id"])})
+            share = row["steps_done"] / row["steps_total"] if row["steps_total"] else 0.0
+            st.progress(min(1.0, share), f"step {row['steps_done']} of {row['steps_total'] or '?'}")
+
+
+def everything(db) -> None:
+    """All runs; one picked opens, several picked lay their curves over each other."""
+    under_way()
+    rows = runs.listing(db, limit=500)
+    if not rows:
+        frame.empty("No run yet.", page="train.py", label="Start one")
+        return
+    table = pd.DataFrame(
+        {
+            "run": [r["name"] for r in rows],
+            "state": [r["status"] for r in rows],
+            "done": [r["steps_done"] / r["steps_total"] if r["steps_total"] else 0.0 for r in rows],
+            "held-out loss": [r["held_out_loss"] for r in rows],
+            "data": [f"{r['dataset_title']} v{r['version_number']}" for r in rows],
+            "method": [f"{r['recipe'].method} r{r['recipe'].rank}" for r in rows],
+            "queued": [frame.moment(r["queued_at"]) for r in rows],
+        }
+    )
+    config = {
+        "done": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
+        "held-out loss": st.column_config.NumberColumn(format="%.3f"),
+    }
+    st.caption("Pick one run to open it; pick several to lay their curves over each other.")
+    picked = st.dataframe(
+        table, hide_index=True, on_select="rerun", selection_mode="multi-row", column_config=config, key="all"
+    )
+    chosen = [rows[place] for place in picked.selection.rows][:6]
+    if len(chosen) == 1:
+        link = {"run": str(chosen[0]["id"])}
+        st.page_link("runs.py", label=f"Open **{frame.plain(chosen[0]['name'])}**", query_params=link,
+                     icon=":material/open_in_new:")  # fmt: skip
+    if chosen:
+        curves = {f"{r['name']} ({r['id']})": runs.metrics(db, r["id"], names=("loss", "held_out_loss")) for r in chosen}
+        st.plotly_chart(charts.loss(curves, smoothing=0.6), key="overlay")
+
+
+with frame.page("Runs") as (db, person):
+    wanted = st.query_params.get("run", "")
+    if wanted.isdigit():
+        parts.whole(db, person, int(wanted))
+    else:
+        everything(db)

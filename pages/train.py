@@ -1,0 +1,105 @@
+"""The training wizard: data, base model, method and sliders, then a card that says what it will take, and start."""
+
+import streamlit as st
+
+from factory import charts
+from factory.base.errors import Invalid
+from factory.intake import datasets
+from factory.training import estimate, models, recipes, runs
+from pages import frame
+from pages.parts import sliders
+
+FITS = {"fits": ("green", "fits this machine"), "tight": ("orange", "tight on this machine"), "no": ("red", "does not fit")}
+
+
+def choose_data(db) -> dict:
+    """Step 1: a frozen dataset version."""
+    st.subheader("1 · Data", anchor=False)
+    by_id = {str(v["id"]): v for v in datasets.versions(db)}
+    if not by_id:
+        frame.empty("No version is frozen yet. Freeze one on a dataset's page.", page="datasets.py", label="To the datasets")
+        st.stop()
+    chosen = st.selectbox(
+        "Dataset version", list(by_id), key="version", bind="query-params", required=True,
+        format_func=lambda i: f"{by_id[i]['title']}, version {by_id[i]['number']} ({by_id[i]['row_count']} rows)",
+    )  # fmt: skip
+    version = by_id[chosen]
+    if version["held_out_root"]:
+        st.caption(f"Measured on its {version['held_out_rows']} sealed held-out rows, which nobody can submit to.")
+    else:
+        st.warning(
+            "This version has no held-out set: no held-out curve, no evaluation, no credits.", icon=":material/warning:"
+        )
+    return version
+
+
+def choose_model() -> dict:
+    """Step 2: a base model that is on this machine."""
+    st.subheader("2 · Base model", anchor=False)
+    here = {m["name"]: m for m in models.list_models(frame.settings())}
+    if not here:
+        st.error("No base model is on this machine. Run `python -m factory models fetch` in a terminal, then reload.")
+        st.stop()
+    name = st.selectbox(
+        "Base model", list(here), key="model", required=True,
+        format_func=lambda n: f"{n} · {here[n]['parameters'] / 1e6:,.0f} million parameters · {here[n]['licence']}",
+    )  # fmt: skip
+    return here[name]
+
+
+def show_estimate(guess, recipe, version) -> None:
+    """Memory against this machine, time with its range, disk, and how sure all that is."""
+    colour, words = FITS[guess.fits]
+    st.badge(words, color=colour)
+    share = min(1.0, guess.memory_bytes / max(1, guess.memory_available_bytes))
+    st.progress(share, f"Memory: {guess.memory_bytes / 2**30:.1f} of {guess.memory_available_bytes / 2**30:.1f} GiB free")
+    a, b = st.columns(2)
+    a.metric("Time", frame.lasting(guess.seconds))
+    b.metric("Disk", f"{guess.disk_bytes / 2**20:,.0f} MiB")
+    st.caption(f"Between {frame.lasting(guess.seconds_low)} and {frame.lasting(guess.seconds_high)} · {guess.steps} steps · "
+               f"{guess.tokens_per_epoch:,} tokens an epoch · {recipe.effective_batch} rows a step")  # fmt: skip
+    st.caption(guess.sure)
+    for sentence in [*recipes.warnings(recipe, version["row_count"]), *guess.notes]:
+        st.warning(sentence, icon=":material/lightbulb:")
+    rates = [recipes.learning_rate_at(recipe, step, guess.steps) for step in range(1, guess.steps + 1)]
+    st.plotly_chart(charts.schedule(rates), key="schedule", config={"displayModeBar": False})
+
+
+def launch_card(db, person, version, recipe) -> None:
+    """Step 4: what this choice takes on this machine, and the start button."""
+    st.subheader("4 · Check and start", anchor=False)
+    problems = recipes.problems(recipe)
+    if problems:
+        frame.refuse(Invalid(problems))
+        return
+    guess = runs.estimate_for(db, frame.settings(), version_id=version["id"], recipe=recipe)
+    show_estimate(guess, recipe, version)
+    name = st.text_input("Name of the run", placeholder="optional", max_chars=80)
+    if st.button(
+        "Start the training", type="primary", icon=":material/play_arrow:", disabled=guess.fits == "no", width="stretch"
+    ):
+        run_id = runs.create(
+            db, person=person, version_id=version["id"], recipe=recipe, name=name, settings=frame.settings()
+        )
+        frame.done("The run is in the queue.")
+        st.switch_page("runs.py", query_params={"run": str(run_id)})
+    text = recipes.to_yaml(recipe)
+    with st.expander("Recipe as YAML, and as a command", icon=":material/code:"):
+        st.code(text, language="yaml")
+        st.download_button("Download recipe.yaml", text, "recipe.yaml", "application/yaml")
+        command = f"python -m factory train --dataset {version['slug']}@{version['number']} --recipe recipe.yaml"
+        st.code(command, language="bash", wrap_lines=True)
+
+
+with frame.page("Train", "builder", about="Four steps to a run. Every number on the card follows the sliders.") as (
+    db,
+    person,
+):
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        version = choose_data(db)
+        model = choose_model()
+        st.subheader("3 · Method and sliders", anchor=False)
+        recipe = sliders.choose(model["name"], on_gpu=bool(estimate.machine(frame.settings()).get("gpu")))
+    with right.container(border=True):
+        launch_card(db, person, version, recipe)

@@ -1,0 +1,175 @@
+"""The workshop as people use it: a real browser, the real base model, real training."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests.browser.conftest import Workshop, start
+from playwright.sync_api import Page, expect
+
+from factory.base import people, store
+from factory.base.people import Person
+from factory.intake import datasets
+from factory.training import runs
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PASSWORD = "orchid lantern meadow"
+
+
+def account(workshop: Workshop, name: str, *roles: str) -> Person:
+    """Somebody who can sign in with PASSWORD."""
+    with store.connect(workshop.settings) as db:
+        return people.find(db, name) or people.create(db, name, password=PASSWORD, roles=roles)
+
+
+def sign_in(page: Page, workshop: Workshop, name: str, path: str = "/") -> None:
+    """Through the form, as a person does."""
+    page.goto(workshop.url + path)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(re.compile(re.escape(workshop.url + path.split("?")[0])))
+
+
+def title(page: Page, words: str) -> None:
+    expect(page.get_by_role("heading", name=words, exact=True)).to_be_visible()
+
+
+def test_the_first_visitor_on_a_deep_link_meets_the_sign_in_and_comes_back(page: Page, workshop: Workshop) -> None:
+    account(workshop, "first", "contributor")
+    page.goto(f"{workshop.url}/leaderboard?tab=Adapters")
+    expect(page).to_have_url(re.compile(r"/sign-in\?next=/leaderboard"))
+    page.get_by_label("Name").fill("first")
+    page.get_by_label("Password").fill("wrong wrong wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("do not fit together")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    title(page, "Leaderboard")
+    page.reload()
+    title(page, "Leaderboard")
+    second_tab = page.context.new_page()
+    second_tab.goto(workshop.url)
+    title(second_tab, "Home")
+    assert page.evaluate("document.cookie").find("factory_session") == -1
+    second_tab.get_by_role("link", name="Sign out").click()
+    expect(second_tab).to_have_url(re.compile("/sign-in"))
+
+
+def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, workshop: Workshop, tmp_path: Path) -> None:
+    for name, roles in (("clara", ("contributor",)), ("rita", ("reviewer",)), ("ron", ("reviewer",)), ("bert", ("curator", "builder"))):
+        account(workshop, name, *roles)
+
+    # contribute: the checks speak before anything counts
+    sign_in(page, workshop, "clara", "/contribute")
+    title(page, "Contribute")
+    page.get_by_label("Question or instruction").fill("What does the functools function cache promise about repeated calls?")
+    page.get_by_label("The answer you would want to read").fill(
+        "functools.cache remembers the result for each set of arguments, so that a repeated call returns at once without computing."
+    )
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("1 good, 0 refused by the checks.")).to_be_visible()
+    page.get_by_text("I may give these under").click()
+    page.get_by_role("button", name="Submit 1 good rows").click()
+    expect(page.get_by_text("waiting 1")).to_be_visible()
+
+    # two reviewers who are not the author
+    for name in ("rita", "ron"):
+        page.context.clear_cookies()
+        sign_in(page, workshop, name, "/review")
+        title(page, "Review")
+        expect(page.get_by_text("functools.cache remembers")).to_be_visible()
+        page.get_by_role("button", name="Accept").click()
+        expect(page.get_by_text("Nothing waits for your review")).to_be_visible()
+
+    # freeze
+    page.context.clear_cookies()
+    sign_in(page, workshop, "bert", "/datasets?dataset=python-standard-library&part=Versions")
+    title(page, "Datasets")
+    page.get_by_role("button", name="Freeze the accepted examples").click()
+    expect(page.get_by_text("Version 2", exact=True)).to_be_visible()
+
+    # train
+    page.goto(f"{workshop.url}/train")
+    title(page, "Train")
+    expect(page.get_by_text("version 2").first).to_be_visible()
+    page.get_by_role("button", name="Quick try").click()
+    page.get_by_label("Name of the run").fill("Journey")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Start the training").click()
+    expect(page.get_by_role("heading", name="Journey")).to_be_visible()
+    run_id = int(re.search(r"run=(\d+)", page.url).group(1))  # type: ignore[union-attr]
+
+    # the curve moves by itself
+    progress = page.get_by_text(re.compile(r"Step \d+ of \d+")).first
+    expect(progress).to_be_visible(timeout=120_000)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible(timeout=120_000)
+    before = progress.inner_text()
+    expect(progress).not_to_have_text(before, timeout=60_000)
+    page.reload()  # a refresh loses nothing
+    expect(page.get_by_role("heading", name="Journey")).to_be_visible()
+    expect(page.get_by_role("link", name="The adapter it made")).to_be_visible(timeout=600_000)
+    with store.connect(workshop.settings) as db:
+        assert runs.get(db, run_id)["status"] in ("running", "done")
+        deadline = time.monotonic() + 400
+        while runs.get(db, run_id)["status"] == "running" and time.monotonic() < deadline:
+            time.sleep(1)
+        assert runs.get(db, run_id)["status"] == "done", runs.get(db, run_id)["error"]
+
+    # ranked
+    page.goto(f"{workshop.url}/leaderboard?tab=Adapters")
+    title(page, "Leaderboard")
+    expect(page.get_by_text("Held-out loss taken away").first).to_be_visible()
+
+    # exported, downloaded, unzipped
+    page.goto(f"{workshop.url}/adapters")
+    page.get_by_role("link", name="Journey").click()
+    page.get_by_text("Export", exact=True).click()
+    page.get_by_role("button", name="Export as a PEFT folder").click()
+    expect(page.get_by_text("verified: same words when loaded back")).to_be_visible(timeout=180_000)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the zip").click()
+    file = tmp_path / "adapter.zip"
+    download.value.save_as(file)
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        assert {"adapter_model.safetensors", "adapter_config.json", "README.md"} <= {Path(n).name for n in archive.namelist()}
+
+
+def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop) -> None:
+    builder = account(workshop, "bert", "curator", "builder")
+    with store.connect(workshop.settings) as db:
+        from factory.training.recipes import PRESETS
+
+        version = datasets.versions(db, datasets.get(db, "python-standard-library")["id"])[-1]
+        recipe = PRESETS["quick try"]
+        run_id = runs.create(
+            db, person=builder, version_id=version["id"], recipe=recipe, name="Survivor", settings=workshop.settings
+        )
+        deadline = time.monotonic() + 180
+        while runs.get(db, run_id)["steps_done"] < 1 and time.monotonic() < deadline:
+            time.sleep(0.5)
+        trainer = runs.get(db, run_id)["pid"]
+        assert trainer
+        os.killpg(workshop.process.pid, signal.SIGKILL)
+        workshop.process.wait()
+        again, _ = start(workshop.settings.home, workshop.settings.port)
+        try:
+            assert runs.get(db, run_id)["pid"] == trainer
+            sign_in(page, workshop, "bert", f"/runs?run={run_id}")
+            expect(page.get_by_role("heading", name="Survivor")).to_be_visible()
+            expect(page.get_by_text("running", exact=True)).to_be_visible()
+            page.get_by_role("button", name="Stop and keep").click()
+            deadline = time.monotonic() + 120
+            while runs.get(db, run_id)["status"] == "running" and time.monotonic() < deadline:
+                time.sleep(0.5)
+            assert runs.get(db, run_id)["status"] == "stopped"
+        finally:
+            os.killpg(again.pid, signal.SIGTERM)
+            again.wait(30)
