@@ -74,7 +74,7 @@ def series(curves: Mapping[str, Points], *, y: str, x: str = "optimizer step", a
     figure = _figure(x=x, y=y, height=220, showlegend=len(curves) > 1)
     for place, (label, points) in enumerate(curves.items()):
         _line(figure, points, label, COLOURS[place % len(COLOURS)], fill="tozeroy" if area else None)
-    figure.update_yaxes(rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero", exponentformat="e" if y == "learning rate" else "SI")
     return figure
 
 
@@ -139,6 +139,7 @@ def scatter(rows: Sequence[Mapping[str, Any]], *, label: str, x: str, y: str, x_
 def schedule(rates: Sequence[float]) -> go.Figure:
     """The learning rate at each optimizer step, as planned."""
     figure = _figure(x="optimizer step", y="learning rate", height=180, showlegend=False)
+    figure.update_yaxes(exponentformat="e")
     _line(figure, [(step + 1, rate) for step, rate in enumerate(rates)], "learning rate", COLOURS[0], fill="tozeroy")
     return figure
 

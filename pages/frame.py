@@ -15,10 +15,10 @@ from factory.base.people import Person
 from factory.base.settings import Settings
 from factory.intake import formats
 from factory.sign_in import COOKIE
-from pages.words import ago, credits, lasting, moment, person_name, plain
+from pages.words import ago, count, credits, lasting, moment, person_name, plain
 
 __all__ = [
-    "Invalid", "ago", "conversation", "credits", "done", "empty", "formats", "lasting", "moment", "page", "people",
+    "Invalid", "ago", "conversation", "count", "credits", "done", "empty", "formats", "lasting", "moment", "page", "people",
     "person_name", "plain", "refuse", "say_what_was_done", "settings", "state", "store", "trying", "visitor",
 ]  # fmt: skip
 STATE_COLOURS = {

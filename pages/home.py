@@ -46,7 +46,7 @@ with frame.page("Home") as (db, person):
     if mine.get("returned"):
         links.page_link("contribute.py", label="Mend what was returned", icon=":material/edit:")
     if waiting:
-        links.page_link("review.py", label=f"Review {waiting} examples", icon=":material/rate_review:")
+        links.page_link("review.py", label=f"Review {frame.count(waiting, 'example')}", icon=":material/rate_review:")
     for run in running:
         links.page_link(
             "runs.py", label=f"Watch {run['name']}", icon=":material/monitoring:", query_params={"run": str(run["id"])}
@@ -59,7 +59,11 @@ with frame.page("Home") as (db, person):
         left, right = st.columns([3, 2])
         left.plotly_chart(charts.flow(stages), key="flow", config={"displayModeBar": False})
         with right:
-            st.page_link("datasets.py", label=f"{len(boards)} datasets, {len(datasets.versions(db))} frozen versions")
-            st.page_link("adapters.py", label=f"{sum(d['adapters'] for d in boards)} adapters measured on held-out rows")
+            versions = sum(d["versions"] for d in boards)
+            adapters = sum(d["adapters"] for d in boards)
+            st.page_link(
+                "datasets.py", label=f"{frame.count(len(boards), 'dataset')}, {frame.count(versions, 'frozen version')}"
+            )
+            st.page_link("adapters.py", label=f"{frame.count(adapters, 'adapter')} measured on held-out rows")
             st.page_link("credits.py", label=f"{sum(d['credits'] for d in boards):,.1f} credits paid to contributors")
             st.page_link("leaderboard.py", label="Whose work is accepted and useful")

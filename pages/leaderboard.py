@@ -35,7 +35,7 @@ def contributors(db) -> None:
         row["not accepted"] = row["decided"] - row["accepted"]
     keys = {"rank": "rank", "shown": "contributor", "lower": "standing", "accepted": "accepted", "decided": "decided",
             "refused": "refused by checks", "credits": "credits", "provisional": "provisional"}  # fmt: skip
-    table = pd.DataFrame(rows)[list(keys)].rename(columns=keys).astype({"provisional": bool})
+    table = pd.DataFrame(rows)[list(keys)].rename(columns=keys).replace({"provisional": {1: "yes", 0: ""}})
     config = {
         "standing": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
         "credits": st.column_config.NumberColumn(format="%.2f"),

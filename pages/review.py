@@ -55,7 +55,7 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
     left = choices[slug]["waiting"]
     pace = reviews.record_of(db, person)["seconds"]
     st.caption(
-        f"{left} left{f', about {frame.lasting(left * pace)}' if pace else ''}. Keys: A accept, R return, X reject, S skip."
+        f"{left} left{f', about {frame.lasting(left * pace)}' if pace else ''}. Keys: 1 accept, 2 return, 3 reject, 4 skip."
     )
 
     words, beside = st.columns([3, 2])
@@ -71,7 +71,7 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
         st.text_input("A word to the author (optional)", key=f"note-{example['example_id']}", max_chars=500)
         buttons = st.container(horizontal=True)
         for label, decision, key, icon in (
-            ("Accept", "accept", "a", "check"), ("Return", "return", "r", "undo"), ("Reject", "reject", "x", "close")
+            ("Accept", "accept", "1", "check"), ("Return", "return", "2", "undo"), ("Reject", "reject", "3", "close")
         ):  # fmt: skip
             buttons.button(
                 label, key=decision, icon=f":material/{icon}:", shortcut=key,
@@ -79,7 +79,7 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
                 on_click=judge, args=(example, person.id, decision),
             )  # fmt: skip
         buttons.button(
-            "Skip", key="skip", shortcut="s", type="tertiary", on_click=skipped.add, args=(example["example_id"],)
+            "Skip", key="skip", shortcut="4", type="tertiary", on_click=skipped.add, args=(example["example_id"],)
         )
     with beside:
         with st.container(border=True):

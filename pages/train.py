@@ -53,12 +53,12 @@ def show_estimate(guess, recipe, version) -> None:
     st.badge(words, color=colour)
     share = min(1.0, guess.memory_bytes / max(1, guess.memory_available_bytes))
     st.progress(share, f"Memory: {guess.memory_bytes / 2**30:.1f} of {guess.memory_available_bytes / 2**30:.1f} GiB free")
-    a, b = st.columns(2)
-    a.metric("Time", frame.lasting(guess.seconds))
-    b.metric("Disk", f"{guess.disk_bytes / 2**20:,.0f} MiB")
-    st.caption(f"Between {frame.lasting(guess.seconds_low)} and {frame.lasting(guess.seconds_high)} · {guess.steps} steps · "
-               f"{guess.tokens_per_epoch:,} tokens an epoch · {recipe.effective_batch} rows a step")  # fmt: skip
-    st.caption(guess.sure)
+    st.metric("Time", f"about {frame.lasting(guess.seconds)}")
+    st.caption(f"Between {frame.lasting(guess.seconds_low)} and {frame.lasting(guess.seconds_high)}. {guess.sure}")
+    st.metric("Disk", f"{guess.disk_bytes / 2**20:,.0f} MiB")
+    st.caption(
+        f"{guess.steps} steps · {guess.tokens_per_epoch:,} tokens an epoch · {frame.count(recipe.effective_batch, 'row')} a step"
+    )
     for sentence in [*recipes.warnings(recipe, version["row_count"]), *guess.notes]:
         st.warning(sentence, icon=":material/lightbulb:")
     rates = [recipes.learning_rate_at(recipe, step, guess.steps) for step in range(1, guess.steps + 1)]

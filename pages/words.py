@@ -46,6 +46,8 @@ def lasting(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
+    if 10 <= minutes < 60:
+        return f"{minutes} min"
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
@@ -54,6 +56,15 @@ def lasting(seconds: float | None) -> str:
 def moment(seconds_since_1970: float | None) -> datetime | None:
     """A moment for a table's column; the browser shows it in the person's own time zone."""
     return datetime.fromtimestamp(seconds_since_1970, UTC) if seconds_since_1970 else None
+
+
+def count(number: int, thing: str) -> str:
+    """How many of a thing.
+
+    >>> count(1, "dataset"), count(1200, "row")
+    ('1 dataset', '1,200 rows')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def credits(micro_credits: int | None) -> float:
