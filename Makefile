@@ -25,7 +25,7 @@ check: .venv/ready-for-tests  ## format, lint, types, shape, docs, fast tests: a
 	@$(BIN)/python -m pytest -m "not slow and not browser"
 
 docs: .venv/ready  ## print the generated pages of docs/ anew
-	@$(BIN)/python -m factory doctor --write-docs
+	@$(BIN)/python -m factory.reference
 
 clean:  ## remove the virtual environment; data stays
 	rm -rf .venv

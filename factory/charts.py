@@ -43,10 +43,13 @@ def smoothed(points: Points, weight: float) -> list[tuple[float, float]]:
     return result
 
 
-def loss(curves: Mapping[str, Mapping[str, Points]], *, smoothing: float = 0.0, log: bool = False) -> go.Figure:
+def loss(
+    curves: Mapping[str, Mapping[str, Points]], *, smoothing: float = 0.0, log: bool = False, steps: int | None = None
+) -> go.Figure:
     """Training and held-out loss of one or more runs over optimizer steps.
 
     `curves`: run label → {"loss": [(step, nats)], "held_out_loss": [(step, nats)]}. The lowest held-out point is marked.
+    `steps` fixes the width to the whole run, so that a live curve grows into its frame.
     """
     figure = _figure(x="optimizer step", y="loss (nats per token)", height=340)
     for place, (label, series) in enumerate(curves.items()):
@@ -66,14 +69,20 @@ def loss(curves: Mapping[str, Mapping[str, Points]], *, smoothing: float = 0.0, 
             )  # fmt: skip
     if log:
         figure.update_yaxes(type="log")
+    if steps:
+        figure.update_xaxes(range=[0, steps])
     return figure
 
 
-def series(curves: Mapping[str, Points], *, y: str, x: str = "optimizer step", area: bool = False) -> go.Figure:
+def series(
+    curves: Mapping[str, Points], *, y: str, x: str = "optimizer step", area: bool = False, steps: int | None = None
+) -> go.Figure:
     """One quantity over steps, a line for each run: run label → [(step, value)]."""
     figure = _figure(x=x, y=y, height=220, showlegend=len(curves) > 1)
     for place, (label, points) in enumerate(curves.items()):
         _line(figure, points, label, COLOURS[place % len(COLOURS)], fill="tozeroy" if area else None)
+    if steps:
+        figure.update_xaxes(range=[0, steps])
     figure.update_yaxes(rangemode="tozero", exponentformat="e" if y == "learning rate" else "SI")
     return figure
 

@@ -337,17 +337,8 @@ def issue_token(db: Database, person: Person, name: str, *, seconds: float = TOK
     token = "mf_" + secrets.token_urlsafe(32)
     moment = store.now()
     with store.writing(db):
-        store.insert(
-            db,
-            "tokens",
-            {
-                "person_id": person.id,
-                "name": name.strip(),
-                "token_hash": _digest(token),
-                "created_at": moment,
-                "expires_at": moment + seconds,
-            },
-        )
+        record = {"person_id": person.id, "name": name.strip(), "token_hash": _digest(token)}
+        store.insert(db, "tokens", record | {"created_at": moment, "expires_at": moment + seconds})
     return token
 
 

@@ -333,8 +333,7 @@ create table attributions (
     method_version integer not null,
     settings text not null,                           -- JSON: damping, sketch, seed, how many rows and tokens
     rows_root text not null,                          -- Merkle root over the hashes of its attribution_rows, by example_id
-    seconds real not null,
-    at real not null,
+    seconds real not null, at real not null,
     unique (adapter_id, method, method_version)
 ) strict;
 create table attribution_rows (
@@ -373,6 +372,7 @@ create table ledger_entries (
 ) strict, without rowid;
 create index ledger_entries_account on ledger_entries (account);
 create unique index ledger_once on ledger_transactions (attribution_id) where kind <> 'counter';
+create index ledger_paid on ledger_transactions (json_extract(formula, '$.held_out_root'), id) where kind = 'pay';
 """
 
 UNCHANGING = (

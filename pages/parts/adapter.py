@@ -67,7 +67,7 @@ def export(db, adapter, person) -> None:
     if job and job["adapter_id"] == adapter["id"]:
         packing()
     elif person.may("builder") and st.button("Export as a PEFT folder", type="primary", icon=":material/package_2:"):
-        command = [sys.executable, "-m", "factory", "--as", person.name, "export", "--adapter", str(adapter["id"])]
+        command = [sys.executable, "-m", "factory", "export", str(adapter["id"]), "--as", person.name]
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )

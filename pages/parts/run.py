@@ -58,7 +58,7 @@ def draw(db, run) -> None:
         )
         return
     weight, log = st.session_state.get("smoothing", 0.6), st.session_state.get("log", False)
-    st.plotly_chart(charts.loss({run["name"]: got}, smoothing=weight, log=log), key="loss")
+    st.plotly_chart(charts.loss({run["name"]: got}, smoothing=weight, log=log, steps=run["steps_total"]), key="loss")
     memory = [(step, value / 2**30) for step, value in got.get("memory_bytes", [])]
     small = [
         ("learning rate", got.get("learning_rate", []), True), ("gradient norm", got.get("gradient_norm", []), False),
@@ -66,7 +66,9 @@ def draw(db, run) -> None:
     ]  # fmt: skip
     columns = st.columns(2)
     for place, (words, points, area) in enumerate(small):
-        columns[place % 2].plotly_chart(charts.series({words: points}, y=words, area=area), key=f"chart-{place}")
+        columns[place % 2].plotly_chart(
+            charts.series({words: points}, y=words, area=area, steps=run["steps_total"]), key=f"chart-{place}"
+        )
 
 
 @st.fragment(run_every=2)
