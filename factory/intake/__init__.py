@@ -1,0 +1,1 @@
+"""From a contributed file to a frozen dataset version."""

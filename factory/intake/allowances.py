@@ -1,0 +1,75 @@
+"""How much somebody may offer in a day: a base for everybody, more for those whose work is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlite_utils import Database
+
+from factory.base import store
+from factory.base.people import Person
+from factory.intake import policy as policies
+from factory.intake import standing
+from factory.intake.policy import Policy
+
+DAY_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many examples a person may still submit to a dataset: `left` of `limit`, and why, in two sentences."""
+
+    limit: int
+    used: int
+    left: int
+    standing_lower: float
+    because: str
+    next_step: str
+
+
+def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
+    """How much a person may submit within 24 hours.
+
+    limit = min(cap, base + growth × clusters accepted in 30 days × lower end of standing), by the dataset's policy: it grows
+    with good work, shrinks as that ages, and is never below the base. Examples that checks refused are not counted as used.
+    """
+    _, policy = policies.current(db, dataset_id)
+    now = store.now()
+    lower = standing.of(db, person.id, dataset_id).lower
+    accepted = standing.accepted_since(db, person.id, dataset_id, now - 30 * DAY_SECONDS)
+    earned = int(policy.daily_growth * accepted * lower)
+    limit = min(policy.daily_cap_examples, policy.daily_base_examples + earned)
+    spent = store.row(
+        db,
+        "select count(*) as used, min(created_at) as first_at from examples"
+        " where person_id = ? and dataset_id = ? and created_at > ? and not refused_by_checks",
+        person.id,
+        dataset_id,
+        now - DAY_SECONDS,
+    ) or {"used": 0, "first_at": None}
+    left = max(0, limit - spent["used"])
+    return Allowance(
+        limit, spent["used"], left, lower, *_allowance_words(policy, limit, accepted, lower, left, spent["first_at"])
+    )
+
+
+def _allowance_words(
+    policy: Policy, limit: int, accepted: int, lower: float, left: int, first_at: float | None
+) -> tuple[str, str]:
+    because = f"Everybody may submit {policy.daily_base_examples:,} examples within 24 hours"
+    if limit > policy.daily_base_examples:
+        because += (
+            f"; you may submit {limit:,}, as {accepted:,} of yours were accepted in 30 days, with a standing of {lower:.2f}"
+        )
+    if left == 0 and first_at is not None:
+        hours = max(0.0, first_at + DAY_SECONDS - store.now()) / 3600
+        step = (
+            f"The next place opens in {hours:.0f} hours."
+            if hours >= 1.5
+            else f"The next place opens in {hours * 60:.0f} minutes."
+        )
+    elif limit >= policy.daily_cap_examples:
+        step = "This is the most anybody may submit."
+    else:
+        step = f"Each accepted example adds up to {policy.daily_growth:g} a day, the more the more of yours are accepted."
+    return because + ".", step

@@ -1,0 +1,383 @@
+"""Datasets, their sealed held-out rows and their frozen versions.
+
+Version v is what was accepted by v and not withdrawn by v, in the order in which it came. Its Merkle root names exactly
+these rows in this order: whoever has the rows can compute it, and nobody can change one without changing it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from factory.base import people, store
+from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
+from factory.base.people import Person
+from factory.intake import checks, formats, judging
+from factory.intake import policy as policies
+from factory.intake.merkle import merkle_path, merkle_root
+from factory.intake.policy import LICENCES, Policy
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
+MAX_HELD_OUT = 5_000
+STATES = ("waiting", "accepted", "returned", "rejected", "refused", "withdrawn")
+DAY_SECONDS = 24 * 3600.0
+OVERVIEW = """
+    select d.*, p.display_name as owner, coalesce(c.accepted, 0) as accepted, coalesce(c.waiting, 0) as waiting,
+        coalesce(c.refused, 0) as refused, coalesce(c.rejected, 0) as rejected, coalesce(c.returned, 0) as returned,
+        coalesce(c.withdrawn, 0) as withdrawn, coalesce(c.people, 0) as people,
+        (select count(*) from dataset_versions v where v.dataset_id = d.id) as versions,
+        (select row_count from held_out_sets h where h.dataset_id = d.id order by h.id desc limit 1) as held_out_rows
+    from datasets d join people p on p.id = d.owner_id left join (
+        select dataset_id, sum(state = 'accepted') as accepted, sum(state = 'waiting') as waiting,
+            sum(state = 'refused') as refused, sum(state = 'rejected') as rejected,
+            sum(state = 'returned') as returned, sum(state = 'withdrawn') as withdrawn,
+            count(distinct case when state = 'accepted' then person_id end) as people
+        from example_states group by dataset_id
+    ) c on c.dataset_id = d.id
+"""
+VERSION = """
+    select v.*, d.slug, d.title, d.licence, d.is_demo, h.root as held_out_root, h.row_count as held_out_rows
+    from dataset_versions v join datasets d on d.id = v.dataset_id left join held_out_sets h on h.id = v.held_out_set_id
+"""
+
+
+def create(
+    db: Database,
+    *,
+    slug: str,
+    title: str,
+    purpose: str,
+    guidelines: str,
+    licence: str,
+    owner: Person,
+    policy: Policy | None = None,
+    is_demo: bool = False,
+) -> dict[str, Any]:
+    """Open a dataset; needs the role curator.
+
+    Raises NotAllowed, Invalid with every problem, Conflict when the slug is taken.
+    """
+    people.need(owner, "curator")
+    slug = slug.strip().lower()
+    problems = []
+    if not SLUG.fullmatch(slug) or slug.isdigit():
+        problems.append("A short name has up to 60 letters a-z, digits and dashes, and is not a number alone.")
+    for name, text, limit in (("title", title, 120), ("purpose", purpose, 4_000), ("guidelines", guidelines, 20_000)):
+        if not 1 <= len(text.strip()) <= limit:
+            problems.append(f"The {name} has 1 to {limit:,} characters; it has {len(text.strip()):,}.")
+    if licence not in LICENCES:
+        problems.append(f"The licence {licence!r} is not known here; choose {', '.join(LICENCES)}.")
+    if problems:
+        raise Invalid(problems)
+    record = {
+        "slug": slug,
+        "title": title.strip(),
+        "purpose": purpose.strip(),
+        "guidelines": guidelines.strip(),
+        "licence": licence,
+        "owner_id": owner.id,
+        "is_demo": int(is_demo),
+        "created_at": store.now(),
+    }
+    with store.writing(db):
+        if store.value(db, "select 1 from datasets where slug = ?", slug):
+            raise Conflict(f"The short name {slug!r} is taken; choose another.")
+        dataset_id = store.insert(db, "datasets", record)
+        _write_policy(db, dataset_id, policy or Policy(), owner)
+    return get(db, dataset_id)
+
+
+def _write_policy(db: Database, dataset_id: int, policy: Policy, person: Person) -> None:
+    number = 1 + (store.value(db, "select max(version) from policies where dataset_id = ?", dataset_id) or 0)
+    rules = policies.to_json(policy)
+    record = {"dataset_id": dataset_id, "version": number, "rules": rules, "set_by": person.id, "set_at": store.now()}
+    store.insert(db, "policies", record)
+
+
+def get(db: Database, id_or_slug: int | str) -> dict[str, Any]:
+    """One dataset with its counts, as `everything` has them. Raises NotFound."""
+    column = "id" if isinstance(id_or_slug, int) or id_or_slug.isdigit() else "slug"
+    found = store.row(db, f"{OVERVIEW} where d.{column} = ?", id_or_slug)
+    if found is None:
+        raise NotFound(f"There is no dataset {id_or_slug!r}; `datasets list` shows those there are.")
+    return found
+
+
+def everything(db: Database) -> list[dict[str, Any]]:
+    """All datasets, newest first, in one query.
+
+    Dictionaries with the columns of `datasets`, owner (a name), accepted, waiting, refused, rejected, returned, withdrawn,
+    people (with something accepted), versions, held_out_rows (None: nothing sealed).
+    """
+    return store.rows(db, f"{OVERVIEW} order by d.id desc")
+
+
+def set_policy(db: Database, dataset_id: int, policy: Policy, *, person: Person) -> int:
+    """Make these rules count from now on; what was decided stays. The id of the policy. For its owner or a curator."""
+    _need_keeper(db, dataset_id, person)
+    with store.writing(db):
+        if policies.current(db, dataset_id)[1] != policy:
+            _write_policy(db, dataset_id, policy, person)
+        return policies.current(db, dataset_id)[0]
+
+
+def policy_history(db: Database, dataset_id: int) -> list[dict[str, Any]]:
+    """All policies a dataset had, newest first: id, version, rules (JSON), set_by (a name), set_at."""
+    return store.rows(
+        db,
+        "select q.id, q.version, q.rules, p.display_name as set_by, q.set_at from policies q"
+        " join people p on p.id = q.set_by"
+        " where q.dataset_id = ? order by q.version desc",
+        dataset_id,
+    )
+
+
+def _need_keeper(db: Database, dataset_id: int, person: Person) -> None:
+    owner_id = store.value(db, "select owner_id from datasets where id = ?", dataset_id)
+    if owner_id is None:
+        raise NotFound(f"There is no dataset {dataset_id}; `datasets list` shows those there are.")
+    if owner_id != person.id and not person.may("curator"):
+        raise NotAllowed("Only the owner of this dataset or a curator may do that; ask one of them.")
+
+
+def seal_held_out(db: Database, dataset_id: int, *, person: Person, rows: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+    """Seal rows that adapters are measured with: nobody can submit them, no version holds them. The newest set counts.
+
+    Needs the role curator. Raises Invalid, listing rows that checks refuse, that repeat each other, or that are too close to
+    an example already taken in. Gives id, root, row_count.
+    """
+    people.need(person, "curator")
+    _, policy = policies.current(db, dataset_id)
+    if not 1 <= len(rows) <= MAX_HELD_OUT:
+        raise Invalid(f"A held-out set has 1 to {MAX_HELD_OUT:,} rows; these are {len(rows):,}.")
+    contents, problems = judging.sealable(rows, policy)
+    with store.writing(db):
+        problems += judging.leaks(db, dataset_id, contents, policy)
+        if problems:
+            more = len(problems) - 20
+            raise Invalid([*problems[:20], *([f"And {more:,} more."] if more > 0 else [])])
+        hashes = [formats.content_hash(content) for content in contents]
+        record = {
+            "dataset_id": dataset_id,
+            "root": merkle_root(hashes),
+            "row_count": len(contents),
+            "sealed_by": person.id,
+            "sealed_at": store.now(),
+        }
+        set_id = store.insert(db, "held_out_sets", record)
+        db.conn.executemany(
+            "insert into held_out_rows (set_id, position, content, content_hash) values (?, ?, ?, ?)",
+            [(set_id, i, content, digest) for i, (content, digest) in enumerate(zip(contents, hashes, strict=True))],
+        )
+    return {"id": set_id, "root": record["root"], "row_count": len(contents)}
+
+
+def held_out(db: Database, dataset_id: int) -> dict[str, Any] | None:
+    """The newest held-out set of a dataset: id, root, row_count, sealed_at; None when nothing is sealed."""
+    return store.row(
+        db,
+        "select id, root, row_count, sealed_at from held_out_sets where dataset_id = ? order by id desc limit 1",
+        dataset_id,
+    )
+
+
+def held_out_content(db: Database, set_id: int) -> list[str]:
+    """The canonical texts of a held-out set, in order; for measuring only, never shown before an adapter is evaluated."""
+    return [
+        r["content"] for r in store.rows(db, "select content from held_out_rows where set_id = ? order by position", set_id)
+    ]
+
+
+def freeze(db: Database, dataset_id: int, *, person: Person, note: str = "") -> dict[str, Any]:
+    """Freeze what is accepted now as the next version; for the owner or a curator.
+
+    Raises NotAllowed, NotFound, Invalid when nothing is accepted, Conflict when nothing changed since the latest version.
+    """
+    _need_keeper(db, dataset_id, person)
+    with store.writing(db):
+        taken = store.rows(
+            db,
+            "select e.id, e.content_hash from example_states s join examples e on e.id = s.example_id"
+            " where s.dataset_id = ? and s.state = 'accepted' order by e.id",
+            dataset_id,
+        )
+        if not taken:
+            raise Invalid("Nothing is accepted yet, so there is nothing to freeze; review what waits first.")
+        root = merkle_root([record["content_hash"] for record in taken])
+        sealed = held_out(db, dataset_id)
+        latest = store.row(db, f"{VERSION} where v.dataset_id = ? order by v.number desc limit 1", dataset_id)
+        set_id = sealed["id"] if sealed else None
+        if latest and latest["root"] == root and latest["held_out_set_id"] == set_id:
+            raise Conflict(f"Nothing changed since version {latest['number']}; use that one.")
+        record = {
+            "dataset_id": dataset_id,
+            "number": 1 + (latest["number"] if latest else 0),
+            "root": root,
+            "row_count": len(taken),
+            "held_out_set_id": set_id,
+            "policy_id": policies.current(db, dataset_id)[0],
+            "note": note.strip()[:500],
+            "frozen_by": person.id,
+            "frozen_at": store.now(),
+        }
+        version_id = store.insert(db, "dataset_versions", record)
+        db.conn.executemany(
+            "insert into version_rows (version_id, position, example_id, content_hash) values (?, ?, ?, ?)",
+            [(version_id, position, row["id"], row["content_hash"]) for position, row in enumerate(taken)],
+        )
+    return version(db, version_id)
+
+
+def version(db: Database, version_id: int) -> dict[str, Any]:
+    """One version: the columns of `dataset_versions`, slug, title, licence, is_demo, held_out_root, held_out_rows.
+
+    Raises NotFound.
+    """
+    found = store.row(db, f"{VERSION} where v.id = ?", version_id)
+    if found is None:
+        raise NotFound(f"There is no dataset version {version_id}; `datasets show` lists those of a dataset.")
+    return found
+
+
+def versions(db: Database, dataset_id: int | None = None) -> list[dict[str, Any]]:
+    """The versions of a dataset, or of all, newest first."""
+    return store.rows(
+        db, f"{VERSION} where :dataset_id is null or v.dataset_id = :dataset_id order by v.id desc", dataset_id=dataset_id
+    )
+
+
+def version_content(db: Database, version_id: int) -> Iterator[tuple[int, int, str]]:
+    """(position, example id, canonical text) of a version's rows, in order."""
+    sql = (
+        "select r.position, r.example_id, e.content from version_rows r join examples e on e.id = r.example_id"
+        " where r.version_id = ? order by r.position"
+    )
+    yield from db.execute(sql, [version_id])
+
+
+def proof(db: Database, version_id: int, example_id: int) -> dict[str, Any]:
+    """That an example is in a version, for anybody to check with `merkle.root_from_path`. Raises NotFound when it is not.
+
+    Keys: slug, number, root, row_count, example_id, position, content_hash, path.
+    """
+    frozen = version(db, version_id)
+    rows = store.rows(
+        db, "select example_id, content_hash from version_rows where version_id = ? order by position", version_id
+    )
+    position = next((i for i, row in enumerate(rows) if row["example_id"] == example_id), None)
+    if position is None:
+        raise NotFound(f"Example {example_id} is not in version {frozen['number']} of {frozen['slug']}.")
+    return {
+        **{key: frozen[key] for key in ("slug", "number", "root", "row_count")},
+        "example_id": example_id,
+        "position": position,
+        "content_hash": rows[position]["content_hash"],
+        "path": merkle_path([row["content_hash"] for row in rows], position),
+    }
+
+
+def verify_version(db: Database, version_id: int) -> None:
+    """Recompute every hash and the root of a version and of its held-out set.
+
+    Raises Invalid, naming the first row that differs.
+    """
+    frozen = version(db, version_id)
+    name = f"{frozen['slug']} version {frozen['number']}"
+    sql = (
+        "select r.position, r.example_id, r.content_hash, e.content, e.content_hash as own_hash from version_rows r"
+        " left join examples e on e.id = r.example_id where r.version_id = ? order by r.position"
+    )
+    _verify_rows(name, store.rows(db, sql, version_id), frozen["root"], frozen["row_count"])
+    if frozen["held_out_set_id"] is not None:
+        sql = "select position, content_hash, content from held_out_rows where set_id = ? order by position"
+        rows = store.rows(db, sql, frozen["held_out_set_id"])
+        _verify_rows(f"the held-out set of {name}", rows, frozen["held_out_root"], frozen["held_out_rows"])
+
+
+def _verify_rows(name: str, rows: list[dict[str, Any]], root: str, row_count: int) -> None:
+    for expected, row in enumerate(rows):
+        where = f"Row {row['position']} of {name}" + (f" (example {row['example_id']})" if "example_id" in row else "")
+        if row["position"] != expected:
+            raise Invalid(f"Row {expected} of {name} is missing; restore the database from a backup.")
+        if row["content"] is None or formats.content_hash(row["content"]) != row["content_hash"]:
+            raise Invalid(f"{where} is not what was frozen; restore the database from a backup.")
+        if row.get("own_hash", row["content_hash"]) != row["content_hash"]:
+            raise Invalid(f"{where} has another hash than its example; restore the database from a backup.")
+    if len(rows) != row_count or merkle_root([row["content_hash"] for row in rows]) != root:
+        raise Invalid(f"The rows of {name} do not give its root; rows were added, taken away or put in another order.")
+
+
+def examples(
+    db: Database, dataset_id: int, *, state: str | None = None, search: str = "", limit: int = 50, offset: int = 0
+) -> list[dict[str, Any]]:
+    """Examples of a dataset, newest first, in one query, perhaps of one state, perhaps with `search` in their words.
+
+    Dictionaries with example_id, state, content, bytes, licence, source, cluster_id, created_at, decided_at, reason,
+    sentences (of the findings) and author: a display name for accepted ones, else None, so that review stays blind.
+    """
+    pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
+    return store.rows(
+        db,
+        """select s.example_id, s.state, e.content, e.bytes, u.licence, u.source, s.cluster_id, s.created_at, s.decided_at,
+            s.reason, (select group_concat(sentence, ' ') from findings f where f.example_id = e.id) as sentences,
+            case when s.state = 'accepted' then p.display_name end as author
+        from example_states s join examples e on e.id = s.example_id join submissions u on u.id = s.submission_id
+        join people p on p.id = s.person_id
+        where s.dataset_id = :dataset_id and (:state is null or s.state = :state)
+            and (:pattern is null or e.content like :pattern escape '\\')
+        order by s.example_id desc limit :limit offset :offset""",
+        dataset_id=dataset_id,
+        state=state,
+        pattern=pattern,
+        limit=limit,
+        offset=offset,
+    )
+
+
+def counts(db: Database, dataset_id: int) -> dict[str, int]:
+    """How many examples of a dataset are in each state; every state is a key."""
+    found = {
+        record["state"]: record["n"]
+        for record in store.rows(
+            db, "select state, count(*) as n from example_states where dataset_id = ? group by state", dataset_id
+        )
+    }
+    return {state: found.get(state, 0) for state in STATES}
+
+
+def refusals(db: Database, dataset_id: int) -> list[dict[str, Any]]:
+    """How often each rule refused an example, the most frequent first: code, title, examples, people."""
+    found = store.rows(
+        db,
+        "select f.code, count(distinct e.id) as examples, count(distinct e.person_id) as people from findings f"
+        " join examples e on e.id = f.example_id where e.dataset_id = ? and f.refuses group by f.code order by 2 desc, 1",
+        dataset_id,
+    )
+    return [{**record, "title": checks.RULES[record["code"]].title} for record in found]
+
+
+def rejections(db: Database, dataset_id: int) -> list[dict[str, Any]]:
+    """Why reviewers rejected or returned examples, the most frequent reason first: decision, reason, examples."""
+    return store.rows(
+        db,
+        "select state as decision, reason, count(*) as examples from example_states"
+        " where dataset_id = ? and state in ('rejected', 'returned') group by 1, 2 order by 3 desc",
+        dataset_id,
+    )
+
+
+def acceptance_over_time(db: Database, dataset_id: int, *, days: int = 90) -> list[dict[str, Any]]:
+    """What was decided each day (UTC) on which something was, oldest first: day (ISO date), accepted, rejected, returned."""
+    return store.rows(
+        db,
+        "select date(decided_at, 'unixepoch') as day, sum(decision = 'accepted') as accepted,"
+        " sum(decision = 'rejected') as rejected, sum(decision = 'returned') as returned"
+        " from (select d.at as decided_at, d.decision from decisions d join examples e on e.id = d.example_id"
+        "  where e.dataset_id = ? and d.at > ? and d.id = (select max(id) from decisions where example_id = e.id))"
+        " group by 1 order by 1",
+        dataset_id,
+        store.now() - days * DAY_SECONDS,
+    )

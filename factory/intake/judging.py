@@ -1,0 +1,153 @@
+"""What would become of rows that somebody offers, with nothing written: the same words before submitting and after."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from factory.base import store
+from factory.base.errors import Invalid
+from factory.intake import checks, formats, similarity
+from factory.intake.checks import Finding
+from factory.intake.formats import Row
+from factory.intake.policy import Policy
+from factory.intake.similarity import Features
+
+MAX_ROWS = 10_000
+
+Draft = Sequence[Row] | Sequence[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What would become of one row: its canonical `content` if it has one, the findings, whether they refuse it.
+
+    `quota_ok` is False for a good row that comes after today's allowance is spent. `cluster_id` is the example it nearly
+    repeats, where there is one.
+    """
+
+    position: int
+    content: str | None
+    findings: list[Finding] = field(default_factory=list)
+    refused: bool = False
+    quota_ok: bool = True
+    cluster_id: int | None = None
+
+
+def bounded(rows: Draft) -> None:
+    """Raises Invalid for no rows, or for more than one submission takes."""
+    if not rows:
+        raise Invalid("There are no rows; add at least one.")
+    if len(rows) > MAX_ROWS:
+        raise Invalid(f"These are {len(rows):,} rows and one submission takes {MAX_ROWS:,}; send them in parts.")
+
+
+def alone(rows: Draft, policy: Policy) -> list[Judged]:
+    """What can be said of each row without looking at any other: the slow part, done before a transaction begins."""
+    judged = []
+    for position, row in enumerate(rows):
+        content, found = None, []
+        if isinstance(row, Row):
+            position = row.position
+        if isinstance(row, Row) and row.problem is not None:
+            found = [checks.finding("unreadable", row.problem)]
+        else:
+            content, found = checks.check_messages(row.messages if isinstance(row, Row) else row, policy=policy)
+        judged.append(Judged(position, content, found, any(f.refuses for f in found)))
+    return judged
+
+
+def among_others(
+    db: Database, dataset_id: int, judged: list[Judged], policy: Policy, *, except_ids: tuple[int, ...] = ()
+) -> list[Judged]:
+    """The same, with what the held-out set, the dataset and the rows before in the same submission have to say."""
+    held_out = similarity.held_out_crowd(db, dataset_id)
+    before, places = similarity.crowd([]), list[int]()
+    hashes: dict[str, int] = {}
+    told = []
+    for verdict in judged:
+        if verdict.content is None or verdict.refused:
+            told.append(verdict)
+            continue
+        features = similarity.features(verdict.content)
+        digest = formats.content_hash(verdict.content)
+        found, cluster_id = _repeats(db, dataset_id, features, digest, policy, except_ids)
+        overlap = similarity.nearest_in(held_out, features, by_question=True)
+        if overlap and overlap[1] >= policy.held_out_jaccard:
+            # The evidence does not name the row: refusals must not become a way to read the sealed questions.
+            sentence = "This is too close to a question that is held out to measure adapters with."
+            found.append(checks.finding("held_out_overlap", sentence, limit=policy.held_out_jaccard))
+        twin = similarity.nearest_in(before, features)
+        if digest in hashes or (twin and twin[1] >= policy.near_duplicate_jaccard):
+            first = hashes[digest] if digest in hashes else places[twin[0]] if twin else 0
+            likeness = 1.0 if digest in hashes or not twin else round(twin[1], 3)
+            sentence = f"This repeats row {first + 1:,} of the same submission ({likeness:.0%} alike)."
+            found.append(checks.finding("repeated_in_file", sentence, position=first, jaccard=likeness))
+        refused = any(f.refuses for f in found)
+        if not refused:
+            similarity.join(before, features)
+            places.append(verdict.position)
+            hashes[digest] = verdict.position
+        told.append(dataclasses.replace(verdict, findings=verdict.findings + found, refused=refused, cluster_id=cluster_id))
+    return told
+
+
+def _repeats(
+    db: Database, dataset_id: int, features: Features, digest: str, policy: Policy, except_ids: tuple[int, ...]
+) -> tuple[list[Finding], int | None]:
+    same = similarity.exact(db, dataset_id, digest, except_ids=except_ids)
+    if same is not None:
+        sentence = f"Example {same} says this already, word for word."
+        return [checks.finding("exact_duplicate", sentence, example_id=same, jaccard=1.0)], cluster_of(db, same)
+    near = similarity.nearest_to(db, dataset_id, features, except_ids=except_ids)
+    if near is None or near[1] < policy.near_duplicate_jaccard:
+        return [], None
+    likeness = round(near[1], 3)
+    sentence = (
+        f"Example {near[0]} says nearly the same ({likeness:.0%} alike; {policy.near_duplicate_jaccard:.0%} makes a copy)."
+    )
+    evidence = {"example_id": near[0], "jaccard": likeness, "limit": policy.near_duplicate_jaccard}
+    return [checks.finding("near_duplicate", sentence, **evidence)], cluster_of(db, near[0])
+
+
+def cluster_of(db: Database, example_id: int) -> int:
+    """The first of the examples that nearly repeat each other, of which this is one."""
+    return int(store.value(db, "select cluster_id from examples where id = ?", example_id))
+
+
+def sealable(rows: Sequence[list[dict[str, Any]]], policy: Policy) -> tuple[dict[str, int], list[str]]:
+    """The canonical texts of rows to hold out with their numbers from 1, in order, and what speaks against them.
+
+    A sentence for each row that checks refuse or that repeats another.
+    """
+    contents: dict[str, int] = {}
+    problems = []
+    for number, row in enumerate(rows, 1):
+        content, found = checks.check_messages(row, policy=policy)
+        problems += [f"Row {number}: {f.sentence}" for f in found if f.refuses]
+        if content is not None and contents.setdefault(content, number) != number:
+            problems.append(f"Row {number} repeats row {contents[content]}.")
+    return contents, problems
+
+
+def leaks(db: Database, dataset_id: int, contents: dict[str, int], policy: Policy) -> list[str]:
+    """One sentence for each example taken in that is too close to a row to hold out, as `sealable` gives them."""
+    crowd, numbers = similarity.crowd(list(contents)), list(contents.values())
+    taken = store.rows(
+        db,
+        "select e.id, e.content from example_states s join examples e on e.id = s.example_id"
+        f" where s.dataset_id = ? and s.state in {similarity.ACTIVE} order by e.id",
+        dataset_id,
+    )
+    problems = []
+    for record in taken:
+        near = similarity.nearest_in(crowd, similarity.features(record["content"]), by_question=True)
+        if near and near[1] >= policy.held_out_jaccard:
+            problems.append(
+                f"Row {numbers[near[0]]} is too close to example {record['id']}; withdraw the example or leave the row out."
+            )
+    return problems

@@ -1,0 +1,140 @@
+"""The rules of a dataset as one value: limits, thresholds, quorum, and which licences go into which."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from factory.base import store
+from factory.base.errors import Invalid, NotFound
+
+PUBLIC_DOMAIN = frozenset({"CC0-1.0", "PDDL-1.0", "Unlicense", "0BSD", "MIT-0"})
+PERMISSIVE = PUBLIC_DOMAIN | {"MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC"}
+# What a dataset under the key may take in. Only combinations that the licences' own words allow; when in doubt, not here.
+LICENCES: dict[str, frozenset[str]] = {
+    "CC0-1.0": PUBLIC_DOMAIN,
+    "PDDL-1.0": PUBLIC_DOMAIN,
+    "Unlicense": PUBLIC_DOMAIN,
+    "0BSD": PUBLIC_DOMAIN,
+    "MIT-0": PUBLIC_DOMAIN,
+    "MIT": PERMISSIVE,
+    "BSD-2-Clause": PERMISSIVE,
+    "BSD-3-Clause": PERMISSIVE,
+    "ISC": PERMISSIVE,
+    "Apache-2.0": PERMISSIVE | {"Apache-2.0"},
+    "PSF-2.0": PERMISSIVE | {"PSF-2.0"},
+    "ODC-By-1.0": PUBLIC_DOMAIN | {"ODC-By-1.0"},
+    "CC-BY-4.0": PUBLIC_DOMAIN | {"CC-BY-4.0"},
+    "CC-BY-SA-4.0": PUBLIC_DOMAIN | {"CC-BY-4.0", "CC-BY-SA-4.0"},
+}
+
+
+def _rule(default: Any, help: str, low: float, high: float) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a dataset lets in and how it decides. Each field's metadata holds `help`, `low` and `high`.
+
+    Raises Invalid at construction, listing every value out of range.
+    """
+
+    daily_base_examples: int = _rule(20, "examples anybody may submit within 24 hours", 1, 100_000)
+    daily_growth: float = _rule(2.0, "further examples a day for each one accepted in 30 days, times standing", 0, 100)
+    daily_cap_examples: int = _rule(2_000, "examples nobody exceeds within 24 hours", 1, 1_000_000)
+    minimum_characters: int = _rule(20, "characters the answers have together, at least", 0, 10_000)
+    maximum_characters: int = _rule(20_000, "characters a whole example has, at most", 100, 1_000_000)
+    near_duplicate_jaccard: float = _rule(0.6, "likeness from which an example counts as a copy of another", 0.3, 1)
+    held_out_jaccard: float = _rule(0.6, "likeness to a held-out row from which an example is refused", 0.3, 1)
+    quorum: int = _rule(2, "agreeing verdicts that settle an example", 1, 9)
+    standing_half_life_days: float = _rule(
+        365, "days after which a decision weighs half in standing; 0: never less", 0, 36_500
+    )
+    credits_per_percent: float = _rule(
+        10.0, "credits for each percent of held-out loss taken away beyond the best adapter already paid", 0, 1_000_000
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        for spec in dataclasses.fields(self):
+            problem = _problem(spec, getattr(self, spec.name))
+            if problem:
+                problems.append(problem)
+        if not problems and self.daily_cap_examples < self.daily_base_examples:
+            problems.append("daily_cap_examples is below daily_base_examples; the cap has to be at least the base.")
+        if problems:
+            raise Invalid(problems)
+
+
+def _problem(spec: dataclasses.Field[Any], value: Any) -> str | None:
+    whole = isinstance(spec.default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+        return f"{spec.name} is {value!r}; it has to be a {'whole number' if whole else 'number'}."
+    low, high = spec.metadata["low"], spec.metadata["high"]
+    if not low <= value <= high:
+        return f"{spec.name} is {value:,}; it has to lie between {low:,} and {high:,}."
+    return None
+
+
+def to_json(policy: Policy) -> str:
+    """The policy as JSON, every field written out."""
+    return json.dumps(dataclasses.asdict(policy), sort_keys=True)
+
+
+def from_json(text: str) -> Policy:
+    """The policy from JSON; fields that are left out have their defaults.
+
+    Raises Invalid, listing every unknown field and every value out of range.
+
+    >>> from_json('{"quorum": 3}').quorum
+    3
+    """
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise Invalid('The policy is not JSON; write an object such as {"quorum": 2}.') from problem
+    if not isinstance(record, dict):
+        raise Invalid('The policy is not a JSON object; write one such as {"quorum": 2}.')
+    specs = {spec.name: spec for spec in dataclasses.fields(Policy)}
+    problems = [f"There is no rule {key!r}; the rules are {', '.join(specs)}." for key in record if key not in specs]
+    problems += [p for key, value in record.items() if key in specs and (p := _problem(specs[key], value))]
+    if problems:
+        raise Invalid(problems)
+    return Policy(**record)
+
+
+def fields() -> list[dict[str, Any]]:
+    """One dictionary a rule, for forms and docs: name, default, help, low, high, whole."""
+    return [
+        {"name": s.name, "default": s.default, "whole": isinstance(s.default, int), **s.metadata}
+        for s in dataclasses.fields(Policy)
+    ]
+
+
+def current(db: Database, dataset_id: int) -> tuple[int, Policy]:
+    """The id and the value of the policy that counts now. Raises NotFound."""
+    found = store.row(db, "select id, rules from policies where dataset_id = ? order by version desc limit 1", dataset_id)
+    if found is None:
+        raise NotFound(f"There is no dataset {dataset_id}; `datasets list` shows those there are.")
+    return found["id"], from_json(found["rules"])
+
+
+def licence_problem(dataset_licence: str, licence: str) -> str | None:
+    """Why rows under `licence` cannot go into a dataset under `dataset_licence`, or None.
+
+    >>> licence_problem("CC-BY-4.0", "CC0-1.0")
+    >>> licence_problem("CC0-1.0", "CC-BY-4.0")
+    'Rows under CC-BY-4.0 cannot go into a dataset under CC0-1.0; it takes 0BSD, CC0-1.0, MIT-0, PDDL-1.0, Unlicense.'
+    """
+    taken = LICENCES.get(dataset_licence, frozenset()) | {dataset_licence}
+    if licence in taken:
+        return None
+    if not licence.strip():
+        return f"Say under which licence you give the rows; this dataset takes {', '.join(sorted(taken))}."
+    return f"Rows under {licence} cannot go into a dataset under {dataset_licence}; it takes {', '.join(sorted(taken))}."

@@ -1,0 +1,273 @@
+"""Blind review: people who are not the author judge one example at a time, agreeing verdicts settle it.
+
+A reviewer never sees whose example it is nor what others said, and gets no example from a cluster they contributed to.
+`policy.quorum` agreeing verdicts decide, in the transaction of the last of them; while reviewers disagree, more are asked.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlite_utils import Database
+
+from factory.base import people, store
+from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
+from factory.base.people import Person
+from factory.intake import formats, similarity
+from factory.intake import policy as policies
+
+DECISIONS = {"accept": "accepted", "return": "returned", "reject": "rejected"}
+REASONS = {
+    "wrong": "The answer is wrong.",
+    "incomplete": "The answer leaves out something that is needed.",
+    "unclear": "The question or the answer cannot be understood.",
+    "off_topic": "It is not about what this dataset is for.",
+    "guidelines": "It does not follow the dataset's guidelines.",
+    "too_easy": "It teaches nothing that a model does not know.",
+    "copied": "It is copied from somewhere it may not be copied from.",
+    "repeats": "It repeats what is there already.",
+    "form": "Spelling, grammar or layout has to be mended.",
+    "noise": "There is no sense in it.",
+    "harmful": "It could hurt somebody.",
+    "private": "It tells something private about somebody.",
+}
+MAX_WORDS = 2_000
+
+# Waiting, of others, not judged by :me yet, and of no cluster in which :me has an example.
+OPEN = """
+    from example_states s join examples e on e.id = s.example_id
+    where s.dataset_id = :dataset_id and s.state = 'waiting' and s.person_id <> :me
+        and not exists (select 1 from verdicts where example_id = s.example_id and reviewer_id = :me)
+        and not exists (select 1 from examples mine where mine.cluster_id = s.cluster_id and mine.person_id = :me)
+"""
+
+
+def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -> list[dict[str, Any]]:
+    """What waits for this reviewer, closest to its decision first, then oldest; nobody's names in it.
+
+    Dictionaries with example_id, dataset_id, content, messages, created_at and hints: findings that do not refuse.
+    Raises NotAllowed without the role reviewer.
+    """
+    people.need(reviewer, "reviewer")
+    found = store.rows(
+        db,
+        "select s.example_id, s.dataset_id, e.content, s.created_at,"
+        " (select json_group_array(json_object('code', code, 'sentence', sentence)) from findings f"
+        "  where f.example_id = e.id) as hints"
+        f" {OPEN} order by (select count(*) from verdicts v where v.example_id = e.id) desc, s.example_id limit :limit",
+        dataset_id=dataset_id,
+        me=reviewer.id,
+        limit=limit,
+    )
+    return [
+        {**record, "messages": formats.messages(record["content"]), "hints": json.loads(record["hints"])} for record in found
+    ]
+
+
+def remaining(db: Database, dataset_id: int, *, reviewer: Person) -> int:
+    """How many examples wait for this reviewer."""
+    people.need(reviewer, "reviewer")
+    return int(store.value(db, f"select count(*) {OPEN}", dataset_id=dataset_id, me=reviewer.id))
+
+
+def waiting_anywhere(db: Database, *, reviewer: Person) -> list[dict[str, Any]]:
+    """The datasets in which something waits for this reviewer: dataset_id, slug, title, waiting."""
+    people.need(reviewer, "reviewer")
+    everywhere = OPEN.replace("s.dataset_id = :dataset_id", "true")
+    return store.rows(
+        db,
+        f"select d.id as dataset_id, d.slug, d.title, count(*) as waiting from (select s.dataset_id {everywhere}) open"
+        " join datasets d on d.id = open.dataset_id group by d.id order by waiting desc, d.id",
+        me=reviewer.id,
+    )
+
+
+def neighbours(db: Database, example_id: int, *, reviewer: Person) -> dict[str, Any] | None:
+    """The example most like this one: example_id, jaccard, content, messages; None when nothing is like it."""
+    people.need(reviewer, "reviewer")
+    found = store.row(db, "select dataset_id, content from examples where id = ?", example_id)
+    if found is None:
+        raise NotFound(f"There is no example {example_id}; the review page shows those that wait.")
+    near = similarity.nearest(db, found["dataset_id"], found["content"], except_ids=(example_id,))
+    if near is None:
+        return None
+    content = store.value(db, "select content from examples where id = ?", near[0])
+    return {"example_id": near[0], "jaccard": near[1], "content": content, "messages": formats.messages(content)}
+
+
+def decide(
+    db: Database,
+    example_id: int,
+    *,
+    reviewer: Person,
+    decision: str,
+    reason: str | None = None,
+    note: str = "",
+    seconds: float | None = None,
+) -> str:
+    """Record one verdict, and the decision when it is the last that was missing; the example's state afterwards.
+
+    `decision` is accept, return or reject; the latter two need a `reason`, a key of REASONS. `seconds` it took, if known.
+    Raises NotAllowed for one's own example or a cluster one contributed to, Conflict for a second verdict or when it is
+    settled already, Invalid, NotFound.
+    """
+    people.need(reviewer, "reviewer")
+    _need_valid(decision, reason, note)
+    with store.writing(db):
+        found = _judgeable(db, example_id, reviewer)
+        if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
+            raise Conflict("You judged this example already; the next one waits.")
+        if found["state"] != "waiting":
+            raise Conflict(f"Example {example_id} is {found['state']} already; the next one waits.")
+        verdict = {
+            "example_id": example_id,
+            "reviewer_id": reviewer.id,
+            "decision": decision,
+            "reason": None if decision == "accept" else reason,
+            "note": note.strip(),
+            "seconds": seconds,
+            "at": store.now(),
+        }
+        store.insert(db, "verdicts", verdict)
+        return _settle(db, example_id, found["dataset_id"], decision)
+
+
+def _need_valid(decision: str, reason: str | None, note: str) -> None:
+    problems = []
+    if decision not in DECISIONS:
+        problems.append(f"There is no decision {decision!r}; decide {', '.join(DECISIONS)}.")
+    if decision in ("return", "reject") and reason not in REASONS:
+        said = f"{reason!r} is not one of the reasons" if reason else "A reason is missing"
+        problems.append(f"{said}; choose {', '.join(REASONS)}.")
+    if len(note) > MAX_WORDS:
+        problems.append(f"The note has {len(note):,} characters; at most {MAX_WORDS:,} are kept.")
+    if problems:
+        raise Invalid(problems)
+
+
+def _judgeable(db: Database, example_id: int, reviewer: Person) -> dict[str, Any]:
+    found = store.row(db, "select * from example_states where example_id = ?", example_id)
+    if found is None:
+        raise NotFound(f"There is no example {example_id}; the review page shows those that wait.")
+    if found["person_id"] == reviewer.id:
+        raise NotAllowed("This example is your own; somebody else judges it.")
+    if store.value(db, "select 1 from examples where cluster_id = ? and person_id = ?", found["cluster_id"], reviewer.id):
+        raise NotAllowed("You offered an example that is nearly the same; somebody else judges this one.")
+    return found
+
+
+def _settle(db: Database, example_id: int, dataset_id: int, decision: str) -> str:
+    _, policy = policies.current(db, dataset_id)
+    agreeing = store.rows(
+        db, "select id, reason from verdicts where example_id = ? and decision = ? order by id", example_id, decision
+    )
+    if len(agreeing) < policy.quorum:
+        return "waiting"
+    reasons = [verdict["reason"] for verdict in agreeing if verdict["reason"]]
+    record = {
+        "example_id": example_id,
+        "decision": DECISIONS[decision],
+        "by": "review",
+        "reason": max(reasons, key=reasons.count) if reasons else None,
+        "verdict_ids": json.dumps([verdict["id"] for verdict in agreeing]),
+        "at": store.now(),
+    }
+    store.insert(db, "decisions", record)
+    return DECISIONS[decision]
+
+
+def record_of(db: Database, reviewer: Person) -> dict[str, Any]:
+    """How a reviewer's verdicts fared: verdicts, settled, agreed (with the decision that stands), seconds (mean)."""
+    found = store.row(
+        db,
+        """select count(*) as verdicts, coalesce(sum(s.decision is not null), 0) as settled, avg(v.seconds) as seconds,
+            coalesce(sum(s.decision = case v.decision when 'accept' then 'accepted' when 'return' then 'returned'
+                else 'rejected' end), 0) as agreed
+        from verdicts v left join decisions s on s.id = (select max(id) from decisions where example_id = v.example_id)
+        where v.reviewer_id = ?""",
+        reviewer.id,
+    )
+    assert found is not None
+    return found
+
+
+def appeal(db: Database, example_id: int, *, person: Person, words: str) -> int:
+    """Ask somebody uninvolved to look again at one's own rejected or returned example, once; the appeal's id.
+
+    Raises NotFound, NotAllowed for somebody else's, Invalid without words, Conflict in another state or a second time.
+    """
+    if not 1 <= len(words.strip()) <= MAX_WORDS:
+        raise Invalid(f"Say in 1 to {MAX_WORDS:,} characters why the decision is wrong.")
+    with store.writing(db):
+        found = store.row(db, "select person_id, state from example_states where example_id = ?", example_id)
+        if found is None:
+            raise NotFound(f"There is no example {example_id}; your own are listed where you contribute.")
+        if found["person_id"] != person.id:
+            raise NotAllowed("Only its author can appeal for an example.")
+        if found["state"] not in ("rejected", "returned"):
+            raise Conflict(f"Example {example_id} is {found['state']}; only a rejected or returned one can be appealed for.")
+        if store.value(db, "select 1 from appeals where example_id = ?", example_id):
+            raise Conflict("There was an appeal for this example already; there is one for each.")
+        record = {"example_id": example_id, "person_id": person.id, "words": words.strip(), "at": store.now()}
+        return store.insert(db, "appeals", record)
+
+
+def open_appeals(db: Database, dataset_id: int, *, reviewer: Person) -> list[dict[str, Any]]:
+    """Appeals this reviewer may answer, oldest first: appeal_id, example_id, content, messages, words, at, reason, notes."""
+    people.need(reviewer, "reviewer")
+    found = store.rows(
+        db,
+        """select a.id as appeal_id, a.example_id, e.content, a.words, a.at, s.reason,
+            (select group_concat(note, ' ') from verdicts v where v.example_id = e.id and note <> '') as notes
+        from appeals a join examples e on e.id = a.example_id join example_states s on s.example_id = e.id
+        where a.answer is null and e.dataset_id = :dataset_id and a.person_id <> :me and s.state in ('rejected', 'returned')
+            and not exists (select 1 from verdicts where example_id = e.id and reviewer_id = :me)
+            and not exists (select 1 from examples mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
+        order by a.id""",
+        dataset_id=dataset_id,
+        me=reviewer.id,
+    )
+    return [{**record, "messages": formats.messages(record["content"])} for record in found]
+
+
+def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str, words: str) -> str:
+    """Uphold a decision, or overturn it: then the example is accepted, and so it counts in its author's standing. Its state.
+
+    Raises NotAllowed for somebody involved, Invalid, NotFound, Conflict when it is answered, the example was withdrawn, or
+    nearly the same was taken in since.
+    """
+    people.need(reviewer, "reviewer")
+    if answer not in ("upheld", "overturned") or not 1 <= len(words.strip()) <= MAX_WORDS:
+        raise Invalid(f"Answer upheld or overturned, and say in 1 to {MAX_WORDS:,} characters why.")
+    with store.writing(db):
+        found = store.row(db, "select example_id, answer from appeals where id = ?", appeal_id)
+        if found is None:
+            raise NotFound(f"There is no appeal {appeal_id}; the review page lists the open ones.")
+        example_id = found["example_id"]
+        state = _judgeable(db, example_id, reviewer)
+        if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
+            raise NotAllowed("You judged this example; somebody uninvolved answers the appeal.")
+        if found["answer"] is not None or state["state"] not in ("rejected", "returned"):
+            raise Conflict("This appeal is answered, or its example was withdrawn; there is nothing to decide.")
+        db.execute(
+            "update appeals set answered_by = ?, answer = ?, answer_words = ?, answered_at = ? where id = ?",
+            [reviewer.id, answer, words.strip(), store.now(), appeal_id],
+        )
+        if answer == "upheld":
+            return str(state["state"])
+        _need_original(db, example_id, state["dataset_id"])
+        accepted = {"example_id": example_id, "decision": "accepted", "by": "appeal", "verdict_ids": "[]", "at": store.now()}
+        store.insert(db, "decisions", accepted)
+        return "accepted"
+
+
+def _need_original(db: Database, example_id: int, dataset_id: int) -> None:
+    # A rejected example does not stand in the way of others, so the same may have been accepted since.
+    _, policy = policies.current(db, dataset_id)
+    content = store.value(db, "select content from examples where id = ?", example_id)
+    near = similarity.nearest(db, dataset_id, content, except_ids=(example_id,))
+    if near and near[1] >= policy.near_duplicate_jaccard:
+        raise Conflict(
+            f"Example {near[0]} says nearly the same by now, so this one cannot be taken in; uphold the decision."
+        )
