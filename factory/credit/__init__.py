@@ -1,0 +1,1 @@
+"""What an adapter gained, whose examples gained it, and who is paid."""

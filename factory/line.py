@@ -1,0 +1,88 @@
+"""The whole line, from a queued run to paid credits. Read this first.
+
+    stage      what it does                                          the row it leaves
+    train      fits an adapter to a frozen dataset version           metrics; the weights lie in the run's folder
+    keep       names the weights by their hash                       adapters
+    evaluate   base against tuned on the sealed held-out rows        evaluations
+    attribute  whose examples lowered that loss, and how surely      attributions
+    pay        shares credits for the progress, or says why not      ledger_transactions
+
+Each stage reads the rows before it and writes only its own, so a line that broke goes on at the first stage that left none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from sqlite_utils import Database
+
+from factory.adapters import evaluation, kept
+from factory.base.settings import Settings
+from factory.credit import attribution, ledger
+from factory.training import runs, worker
+
+Tell = Callable[[float, str], None]  # how much of a stage is done (0 to 1), and what is being done
+Progress = Callable[[str, float, str], None]  # the same, with the stage in front
+
+
+def _keep(db: Database, settings: Settings, run_id: int, tell: Tell) -> str:
+    return f"Kept as adapter {kept.keep(db, settings, run_id)}."
+
+
+def _evaluate(db: Database, settings: Settings, run_id: int, tell: Tell) -> str:
+    found = evaluation.evaluate(db, settings, left(db, run_id)["keep"], progress=tell)
+    return f"Held-out loss {found['base_loss']:.3f} before, {found['tuned_loss']:.3f} after training."
+
+
+def _attribute(db: Database, settings: Settings, run_id: int, tell: Tell) -> str:
+    found = attribution.get(db, attribution.attribute(db, settings, left(db, run_id)["keep"], progress=tell))
+    return f"The influence of {found['settings']['rows']} rows was measured."
+
+
+def _pay(db: Database, settings: Settings, run_id: int, tell: Tell) -> str:
+    receipt = ledger.receipt(db, ledger.pay(db, left(db, run_id)["attribute"]))
+    credits = receipt["formula"]["pool_micro_credits"] / ledger.MICRO
+    return receipt["formula"]["reason"] or f"{credits:,.2f} credits were paid to {len(receipt['entries']) - 1} people."
+
+
+AFTER_TRAINING = {"keep": _keep, "evaluate": _evaluate, "attribute": _attribute, "pay": _pay}
+STAGES = ("train", *AFTER_TRAINING)
+UNMEASURED = "This dataset version has no held-out rows: nothing is measured, attributed or paid; the adapter is kept."
+
+
+def left(db: Database, run_id: int) -> dict[str, int]:
+    """The stages that left their row for a run, with that row's id; training counts once its weights are kept."""
+    adapter = kept.find_by_run(db, run_id)
+    measured = adapter and evaluation.latest(db, adapter["id"])
+    attributed = adapter and attribution.find(db, adapter["id"])
+    paid = attributed and ledger.find(db, attributed["id"])
+    found = {"train": adapter, "keep": adapter, "evaluate": measured, "attribute": attributed, "pay": paid}
+    return {stage: int(row["id"]) for stage, row in found.items() if row}
+
+
+def work(db: Database, settings: Settings, run_id: int, *, progress: Progress | None = None) -> str:
+    """Take a queued run through every stage that left no row yet; returns how it ended: done, stopped or paused.
+
+    A run is done only after it was paid, or held with a reason. Training that was stopped is kept, measured and paid as it
+    is; training that was paused waits. Whatever goes wrong ends the run as failed with the reason, what earlier stages left
+    stays, and the error rises. Raises Conflict when the run is not in the queue.
+    """
+    tell = progress or _say
+    with worker.holding(db, settings, run_id) as run:
+        ended = "done" if "train" in left(db, run_id) else worker.train(db, settings, run)
+        for stage, do in AFTER_TRAINING.items():
+            if ended == "paused" or stage in left(db, run_id):
+                continue
+            if run["held_out_root"] is None and stage != "keep":
+                runs.note(db, run_id, "note", UNMEASURED)
+                break
+            runs.set_stage(db, run_id, run["token"], stage)
+            runs.note(db, run_id, stage, do(db, settings, run_id, partial(tell, stage)))
+        if ended != "done":
+            runs.end(db, run_id, run["token"], ended)
+    return ended
+
+
+def _say(stage: str, share: float, words: str) -> None:
+    print(f"{stage}: {share:4.0%} {words}", flush=True)
