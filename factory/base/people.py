@@ -393,11 +393,7 @@ def maintainer(db: Database) -> Person:
     if found:
         return get(db, found)
     with store.writing(db):
-        return (
-            create(db, "maintainer", display_name="Maintainer", roles=tuple(ROLES))
-            if not find(db, "maintainer")
-            else get(db, "maintainer")
-        )
+        return find(db, "maintainer") or create(db, "maintainer", display_name="Maintainer", roles=tuple(ROLES))
 
 
 def _digest(token: str) -> str:

@@ -3,12 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from factory import charts
 from factory.training import recipes, runs
 from pages import frame
+from pages.parts import curves
 
 LIVE = ("queued", "running")
-CURVES = ("loss", "held_out_loss", "learning_rate", "gradient_norm", "tokens_per_second", "memory_bytes")
 STAGES = {"train": "training", "keep": "keeping the adapter", "evaluate": "measuring on the held-out rows",
           "attribute": "finding whose examples helped", "pay": "paying"}  # fmt: skip
 
@@ -48,35 +47,13 @@ def head(run) -> None:
         st.error(frame.plain(run["error"]), icon=":material/error:")
 
 
-def draw(db, run) -> None:
-    """Curves of one run as they are now."""
-    head(run)
-    got = runs.metrics(db, run["id"], names=CURVES)
-    if not got.get("loss") and not got.get("held_out_loss"):
-        st.info(
-            "The first numbers come within a minute of the start." if run["status"] in LIVE else "This run has no numbers."
-        )
-        return
-    weight, log = st.session_state.get("smoothing", 0.6), st.session_state.get("log", False)
-    st.plotly_chart(charts.loss({run["name"]: got}, smoothing=weight, log=log, steps=run["steps_total"]), key="loss")
-    memory = [(step, value / 2**30) for step, value in got.get("memory_bytes", [])]
-    small = [
-        ("learning rate", got.get("learning_rate", []), True), ("gradient norm", got.get("gradient_norm", []), False),
-        ("tokens per second", got.get("tokens_per_second", []), False), ("memory (GiB)", memory, True),
-    ]  # fmt: skip
-    columns = st.columns(2)
-    for place, (words, points, area) in enumerate(small):
-        columns[place % 2].plotly_chart(
-            charts.series({words: points}, y=words, area=area, steps=run["steps_total"]), key=f"chart-{place}"
-        )
-
-
 @st.fragment(run_every=2)
 def live(run_id: int) -> None:
     """The moving part; when the run has ended, the whole page is drawn once more and the polling stops."""
     with frame.store.connect(frame.settings()) as db:
         run = runs.get(db, run_id)
-        draw(db, run)
+        head(run)
+        curves.draw(db, run)
         log(run)
     if run["status"] not in LIVE:
         st.rerun()
@@ -110,7 +87,8 @@ def whole(db, person, run_id: int) -> None:
     if run["status"] in LIVE:
         live(run_id)
     else:
-        draw(db, run)
+        head(run)
+        curves.draw(db, run)
         log(run)
     if run["adapter_id"]:
         link = {"adapter": str(run["adapter_id"])}
