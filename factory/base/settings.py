@@ -82,7 +82,7 @@ def secret_key(settings: Settings) -> str:
     path = settings.home / "secret.key"
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
+        draft = path.with_suffix(f".{secrets.token_hex(4)}")
         if not path.exists():
             draft.touch(mode=0o600)
             draft.write_text(secrets.token_hex(32))

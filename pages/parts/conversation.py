@@ -3,10 +3,11 @@
 import streamlit as st
 
 from factory.adapters import talk
+from factory.training import runs
 from pages import frame
 
 
-def side_by_side(adapter) -> None:
+def side_by_side(db, adapter) -> None:
     """Base and adapter answer the same question side by side, streamed, from a process of their own."""
     settings = frame.settings()
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -19,6 +20,8 @@ def side_by_side(adapter) -> None:
     if not question:
         st.caption("Every question stands alone. The first answer takes some seconds more: the model is loaded then.")
         return
+    prompt = runs.get(db, adapter["run_id"])["recipe"].system_prompt
+    system = [{"role": "system", "content": prompt}] if prompt else []  # both are asked in the very same way
     with st.chat_message("user"):
         st.text(question)
     for column, title, adapter_id in zip(st.columns(2), ("Base", "Adapter"), (None, adapter["id"]), strict=True):
@@ -26,7 +29,7 @@ def side_by_side(adapter) -> None:
             st.caption(title)
             place, words = st.empty(), ""
             place.text("…")
-            messages = [{"role": "user", "content": question}]
+            messages = [*system, {"role": "user", "content": question}]
             pieces = talk.stream(settings, adapter_id=adapter_id, model_name=adapter["model_name"], messages=messages,
                                  max_tokens=length, temperature=heat, seed=0)  # fmt: skip
             for piece in pieces:
