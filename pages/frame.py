@@ -52,23 +52,24 @@ def page(title: str, *roles: str, about: str = "") -> Iterator[tuple[Database, P
     A FactoryError anywhere inside becomes its sentence on the page; any other exception is a bug and rises.
     """
     with store.connect(settings()) as db:
-        try:
+        st.title(title, anchor=False)
+        with trying(stop=True):
             person = people.need(visitor(db), *roles)
-            st.title(title, anchor=False)
-            if about:
-                st.caption(about)
+        if about:
+            st.caption(about)
+        with trying():
             yield db, person
-        except FactoryError as problem:
-            refuse(problem)
 
 
 @contextmanager
-def trying() -> Iterator[None]:
-    """Show a refusal where it happened and let the rest of the page go on."""
+def trying(*, stop: bool = False) -> Iterator[None]:
+    """Show a refusal where it happened and let the rest of the page go on, or `stop` it there."""
     try:
         yield
     except FactoryError as problem:
         refuse(problem)
+        if stop:
+            st.stop()
 
 
 def refuse(problem: FactoryError) -> None:
