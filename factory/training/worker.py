@@ -1,0 +1,290 @@
+"""Who works: a worker that starts one trainer at a time, and the trainer's own part of the line.
+
+A trainer is a process in a session of its own that writes to its run's log file. It outlives the worker that started it;
+the next worker finds it through its row. Nothing here imports torch before a run is claimed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+from sqlite_utils import Database
+
+from factory.base import store
+from factory.base.errors import Conflict, FactoryError, Invalid, Unavailable
+from factory.base.settings import ROOT, Settings
+from factory.intake import datasets, formats
+from factory.training import checkpoints, encoding, models, runs
+
+HEARTBEAT_SECONDS = 2.0
+TRAINER_NICENESS = 5  # pages and checks go first on a machine of two cores
+
+
+def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threading.Event | None = None) -> None:
+    """Start trainers for queued runs, one at a time, until SIGTERM (or `stop`); trainers that run are left running.
+
+    Raises Conflict when this installation has a worker already.
+    """
+    stop = stop or threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            FileLock(_lock(settings), timeout=2),
+            store.connect(settings) as db,
+        ):  # two seconds: `alive` holds it for a moment
+            trainer: tuple[int, subprocess.Popen[bytes]] | None = None
+            while not stop.is_set():
+                trainer = _look_round(db, settings, trainer)
+                stop.wait(poll_seconds)
+    except Timeout as problem:
+        raise Conflict("A worker is already at work for this installation; one is enough.") from problem
+
+
+def _lock(settings: Settings) -> str:
+    return str(settings.home / "worker.lock")
+
+
+def alive(settings: Settings) -> bool:
+    """Whether a worker is at work for this installation."""
+    if not settings.home.is_dir():
+        return False
+    try:
+        with FileLock(_lock(settings), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _look_round(
+    db: Database, settings: Settings, trainer: tuple[int, subprocess.Popen[bytes]] | None
+) -> tuple[int, subprocess.Popen[bytes]] | None:
+    """One turn: notice who died, and start the next queued run when nobody works."""
+    try:
+        if trainer is not None:
+            run_id, process = trainer
+            if process.poll() is None:
+                runs.reap(db)
+                return trainer
+            words = runs.log_tail(settings, f"run-{run_id}", lines=1)
+            runs.abandon(db, run_id, f"Its trainer ended (code {process.returncode}) before it began: {words or 'no words'}")
+        runs.reap(db)
+        if runs.listing(db, status="running", limit=1):
+            return None
+        queued = runs.listing(db, status="queued", limit=1)
+        return (queued[0]["id"], start_trainer(settings, queued[0])) if queued else None
+    except sqlite3.OperationalError:  # locked for longer than the timeout: look again at the next turn
+        return trainer
+
+
+def start_trainer(settings: Settings, run: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Start a process that works on a queued run: `python -m factory work ID`, in its own session, writing to a file."""
+    folder = settings.runs / run["folder"]
+    environment = {
+        **os.environ,
+        "FACTORY_HOME": str(settings.home),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "factory", "work", str(run["id"])],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+    except OSError as problem:
+        raise Unavailable(
+            f"The trainer of run {run['id']} cannot be started ({problem.strerror}); check disk and memory."
+        ) from problem
+    with suppress(psutil.Error):
+        psutil.Process(process.pid).nice(TRAINER_NICENESS)
+    return process
+
+
+@contextmanager
+def holding(db: Database, settings: Settings, run_id: int) -> Iterator[dict[str, Any]]:
+    """Have a queued run to oneself for a block: claimed, its heart beating, ended as done, or as failed with the reason.
+
+    Gives the run with its `token`. A block that ended the run itself (as paused, say) is left at that.
+    Raises Conflict when the run is not in the queue, so a second start of the same run is refused.
+    """
+    run = runs.claim(db, run_id=run_id)
+    if run is None:
+        state = runs.get(db, run_id)["status"]
+        raise Conflict(f"Run {run_id} is {state}, not queued, so it cannot be started; resume it, or wait for it to end.")
+    finished = threading.Event()
+    heart = threading.Thread(target=_beat, args=(settings, run_id, run["token"], finished), daemon=True)
+    heart.start()
+    try:
+        yield run
+        status, error = "done", None
+    except FactoryError as problem:
+        status, error = "failed", str(problem)
+        raise
+    except Exception as problem:
+        status, error = (
+            "failed",
+            f"A bug in this program stopped the run ({type(problem).__name__}: {str(problem)[:300]}); see its log.",
+        )
+        raise
+    except BaseException:
+        status, error = "interrupted", "The process was asked to end; resume goes on from the last checkpoint."
+        raise
+    finally:
+        finished.set()
+        heart.join()
+        with suppress(Conflict):  # it was ended inside, or another process has it by now
+            runs.end(db, run_id, run["token"], status, error=error)
+
+
+def _beat(settings: Settings, run_id: int, token: str, finished: threading.Event) -> None:
+    """Keep a run's heartbeat fresh also in steps that last minutes; over its own connection, since it is another thread."""
+    with store.connect(settings) as db:
+        while not finished.wait(HEARTBEAT_SECONDS):
+            try:
+                runs.heartbeat(db, run_id, token)
+            except Conflict:
+                return  # the loop finds out by itself at its next step
+            except (sqlite3.OperationalError, Unavailable):
+                continue  # a full or busy disk: the next beat may get through
+
+
+def train_run(db: Database, settings: Settings, run_id: int) -> str:
+    """Claim a queued run, train it and end it: done, stopped or paused. For the whole line see `line.work`."""
+    with holding(db, settings, run_id) as run:
+        ended = train(db, settings, run)
+        if ended != "done":
+            runs.end(db, run_id, run["token"], ended)
+        return ended
+
+
+def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
+    """The training stage of a run that `holding` gave: done, stopped or paused. Goes on from the last checkpoint.
+
+    Raises Conflict when the base model or the data is not what the run was made for, Invalid when no row can be used.
+    """
+    run_id, token, recipe = run["id"], run["token"], run["recipe"]
+    folder = settings.runs / run["folder"]
+    resumed = checkpoints.newest(folder)
+    if resumed is not None and resumed[1].ended == "done":
+        return "done"
+    base = models.get(settings, run["model_name"])
+    if base["hash"] != run["model_hash"]:
+        raise Conflict(f"The base model {base['name']} was replaced since this run was queued; start a new run.")
+    datasets.verify_version(db, run["version_id"])
+    began = time.monotonic()
+    print(f"run {run_id}: loading {base['name']}", flush=True)
+    model, tokenizer = models.load(settings, base["name"], method=recipe.method)
+    from factory.training import loop
+
+    rows, held_out = _encoded(db, run, tokenizer)
+    measured_rows = loop.curve_rows(held_out)
+    if len(measured_rows) < len(held_out):
+        words = (
+            f"The curve measures {len(measured_rows)} of {len(held_out)} held-out rows; the evaluation afterwards takes all."
+        )
+        runs.note(db, run_id, "note", words)
+    runs.heartbeat(db, run_id, token, stage="train", manifest=_machine_now(model))
+    seconds, tokens, peak, steps_done, ended = 0.0, 0, 0, 0, "done"
+    for step in loop.train(
+        model, rows, measured_rows, recipe, folder=folder, resume=True, wish=lambda: runs.wish(db, run_id)
+    ):
+        _tell(db, run_id, token, step)
+        tokens, peak, steps_done = tokens + step.tokens, max(peak, step.memory_bytes), step.step
+        seconds += step.tokens / step.tokens_per_second if step.tokens_per_second else 0.0
+        ended = step.ended or ended
+        if step.ended == "done" and step.step < step.steps_total:
+            runs.note(db, run_id, "note", f"Stopped early after step {step.step}: the held-out loss no longer falls.")
+    if ended != "paused":
+        measured = {
+            "memory_bytes": _peak_memory(peak),
+            "seconds": time.monotonic() - began,
+            "disk_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+            "steps": steps_done,
+            "tokens_per_second": tokens / seconds if seconds else 0.0,
+            "resumed": resumed is not None,
+        }
+        runs.heartbeat(db, run_id, token, measured=measured)
+    return ended
+
+
+def _tell(db: Database, run_id: int, token: str, step: Any) -> None:
+    values = {
+        name: getattr(step, name)
+        for name in ("loss", "held_out_loss", "gradient_norm", "tokens_per_second", "memory_bytes", "learning_rate", "epoch")
+    }
+    if step.step == 0:
+        values = {"held_out_loss": step.held_out_loss}
+    if step.loss is not None or step.held_out_loss is not None:
+        runs.record(db, run_id, token, values, step=step.step)
+    if step.step == 0 or step.checkpoint:
+        runs.heartbeat(db, run_id, token, steps_total=step.steps_total)
+    words = {name: round(value, 5) for name, value in values.items() if value is not None}
+    print(json.dumps({"step": step.step, "of": step.steps_total, **words, "ended": step.ended}), flush=True)
+
+
+def _encoded(
+    db: Database, run: dict[str, Any], tokenizer: Any
+) -> tuple[list[encoding.EncodedRow], list[encoding.EncodedRow]]:
+    """The training rows and the held-out rows of a run as tokens; rows that cannot be used are left out and said."""
+    recipe = run["recipe"]
+    if models.template_hash(tokenizer) != run["manifest"]["template_hash"]:
+        raise Conflict("The base model's chat template was changed since this run was queued; start a new run.")
+
+    def encoded(content: str, number: int) -> encoding.EncodedRow:
+        return encoding.encode(
+            tokenizer, formats.messages(content), example_id=number, system_prompt=recipe.system_prompt,
+            max_length=recipe.max_length, completions_only=recipe.completions_only,
+        )  # fmt: skip
+
+    rows = [encoded(content, example_id) for _, example_id, content in datasets.version_content(db, run["version_id"])]
+    version = datasets.version(db, run["version_id"])
+    sealed = datasets.held_out_content(db, version["held_out_set_id"]) if version["held_out_set_id"] else []
+    held_out = [encoded(content, place) for place, content in enumerate(sealed)]
+    usable = [row for row in rows if row.label_tokens]
+    if not usable:
+        raise Invalid("No row has anything to train on within the maximum length; raise max_length, then start a new run.")
+    cut = sum(row.truncated for row in usable)
+    if len(usable) < len(rows) or cut:
+        words = (
+            f"{len(rows) - len(usable)} of {len(rows)} rows have nothing to train on and are left out; {cut} are cut short."
+        )
+        runs.note(db, run["id"], "note", words)
+    return usable, [row for row in held_out if row.label_tokens]
+
+
+def _machine_now(model: Any) -> dict[str, Any]:
+    """What only the trainer knows of the machine it runs on."""
+    import torch
+
+    return {
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _peak_memory(seen: int) -> int:
+    """The highest memory of this process as the system counted it, or as the steps saw it where it does not."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return seen
+    factor = 1 if sys.platform == "darwin" else 1024
+    return max(seen, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor)
