@@ -1,0 +1,246 @@
+"""The command line: every power of the program, from a terminal. `python -m factory --help` lists them.
+
+Here stand only names, arguments and help; what a command does stands in `factory/commands`, imported when it is typed,
+so that help comes at once. Exit codes: 0 done, 1 refused with one sentence on stderr, 2 wrongly typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory import __version__
+
+if TYPE_CHECKING:
+    from factory.commands.desk import Desk
+
+Commands = Any  # argparse's own type of a set of sub-commands is private
+
+
+def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
+    """The whole command line. `with_knobs` adds an option to `train` for every knob of a recipe."""
+    top = argparse.ArgumentParser(prog="python -m factory", description=str(__doc__).split("\n")[0])
+    top.add_argument("--version", action="version", version=f"Model Factory {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _house(commands)
+    _people(commands)
+    _datasets(commands)
+    _rows(commands)
+    _training(commands, with_knobs=with_knobs)
+    _results(commands)
+    return top
+
+
+def _leaf(commands: Commands, name: str, does: str, help: str, *, hidden: bool = False) -> argparse.ArgumentParser:
+    """One command; `does` is the module of factory/commands and the function in it."""
+    shown = {} if hidden else {"help": help}
+    made = commands.add_parser(name, description=help[0].upper() + help[1:] + ".", **shown)
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    made.add_argument("--as", dest="who", metavar="NAME", help="who acts (default: the maintainer of this installation)")
+    made.set_defaults(does=does)
+    return made
+
+
+def _group(commands: Commands, name: str, help: str) -> Commands:
+    made = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    return made.add_subparsers(metavar="COMMAND", required=True)
+
+
+def _house(commands: Commands) -> None:
+    serve = _leaf(commands, "serve", "house:serve", "start the app and open it in a browser, signed in")
+    serve.add_argument("--host", help="address to listen on (default: FACTORY_HOST, else this machine only)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: FACTORY_PORT, else 8501)")
+    serve.add_argument("--no-browser", action="store_true", help="print the sign-in link only")
+    serve.add_argument("--no-sample", action="store_true", help="do not prepare the sample dataset and the base model")
+    demo = _leaf(commands, "demo", "results:demonstrate", "walk the whole line on the sample dataset, from rows to credits")
+    demo.add_argument("--yaml", type=Path, metavar="FILE", help="a recipe to train with instead of the demo's own")
+    _leaf(commands, "sample", "house:fill_sample", "make the sample dataset from Python's own documentation")
+    _leaf(commands, "doctor", "house:doctor", "say what is right and wrong with this installation, and what to do")
+    _leaf(commands, "verify", "house:verify", "recompute ledger, sums and Merkle roots; name the first row tampered with")
+    models = _group(commands, "models", "base models on this machine")
+    _leaf(models, "list", "house:models_list", "list the base models that are here")
+    fetch = _leaf(models, "fetch", "house:models_fetch", "bring a base model here")
+    fetch.add_argument("name", nargs="?", help="the embedded default, a hub id such as org/name, or a folder")
+    _leaf(models, "show", "house:models_show", "say what is known of a base model").add_argument("name")
+
+
+def _people(commands: Commands) -> None:
+    people = _group(commands, "people", "accounts, roles, sign-in links and API tokens")
+    listed = _leaf(people, "list", "people:listed", "list the accounts")
+    listed.add_argument("--search", default="", help="only names that contain this")
+    add = _leaf(people, "add", "people:add", "open an account")
+    add.add_argument("name")
+    add.add_argument("--display-name", default="")
+    add.add_argument("--email")
+    add.add_argument("--role", action="append", dest="roles", metavar="ROLE", help="may be repeated; default: contributor")
+    add.add_argument("--password-file", type=Path, metavar="FILE", help="first line is the password; - reads stdin")
+    roles = _leaf(people, "roles", "people:roles", "give a person exactly these roles")
+    roles.add_argument("name")
+    roles.add_argument("roles", nargs="*", metavar="ROLE")
+    password = _leaf(people, "password", "people:password", "set a person's password")
+    password.add_argument("name")
+    password.add_argument("--password-file", type=Path, metavar="FILE", help="first line is the password; - reads stdin")
+    link = _leaf(people, "link", "people:link", "make a one-time sign-in link")
+    link.add_argument("name", nargs="?", help="default: the maintainer")
+    token = _leaf(people, "token", "people:token", "make an API token; it is shown once")
+    token.add_argument("name", nargs="?", help="whose (default: the maintainer's)")
+    token.add_argument("--for", dest="purpose", default="command line", help="what will use it")
+
+
+def _datasets(commands: Commands) -> None:
+    datasets = _group(commands, "datasets", "datasets and their frozen versions")
+    _leaf(datasets, "list", "rows:datasets_list", "list the datasets")
+    _leaf(datasets, "show", "rows:datasets_show", "say what a dataset is for, its rules and its state").add_argument("slug")
+    create = _leaf(datasets, "create", "rows:datasets_create", "open a dataset")
+    create.add_argument("slug")
+    for name in ("title", "purpose", "guidelines", "licence"):
+        create.add_argument(f"--{name}", required=True, help="an SPDX identifier" if name == "licence" else None)
+    create.add_argument("--policy", type=Path, metavar="FILE", help="JSON of the rules that differ from the defaults")
+    seal = _leaf(datasets, "seal", "rows:datasets_seal", "seal held-out questions that nobody can submit to")
+    seal.add_argument("slug")
+    seal.add_argument("file", type=Path)
+    freeze = _leaf(datasets, "freeze", "rows:datasets_freeze", "freeze what is accepted now as a version")
+    freeze.add_argument("slug")
+    freeze.add_argument("--note", default="")
+    _leaf(datasets, "versions", "rows:datasets_versions", "list the frozen versions, newest first").add_argument("slug")
+    export = _leaf(datasets, "export", "rows:datasets_export", "write a frozen version as JSON lines")
+    export.add_argument("version", metavar="SLUG[@N]")
+    export.add_argument("--to", type=Path, metavar="FILE", help="default: stdout")
+
+
+def _rows(commands: Commands) -> None:
+    check = _leaf(commands, "check", "rows:check", "say what is wrong with each row of a file; nothing is sent")
+    check.add_argument("file", type=Path)
+    check.add_argument("--dataset", required=True, metavar="SLUG")
+    check.add_argument("--all", action="store_true", help="show the good rows too")
+    submit = _leaf(commands, "submit", "rows:submit", "send the good rows of a file for review")
+    submit.add_argument("file", type=Path)
+    submit.add_argument("--dataset", required=True, metavar="SLUG")
+    submit.add_argument("--licence", help="an SPDX identifier (default: the dataset's own)")
+    submit.add_argument("--mine-to-give", action="store_true", help="you may give these rows under that licence")
+    review = _leaf(commands, "review", "rows:review", "show what waits for your verdict, or give one")
+    review.add_argument("example", nargs="?", type=int, help="the number of the row to decide on")
+    review.add_argument("--dataset", metavar="SLUG", help="whose queue to show")
+    review.add_argument("--decision", choices=("accept", "return", "reject"))
+    review.add_argument("--reason", help="from the closed list; needed unless you accept")
+    review.add_argument("--note", default="", help="a word to the author")
+    review.add_argument("--limit", type=int, default=10, help="rows of the queue to show")
+
+
+def _training(commands: Commands, *, with_knobs: bool) -> None:
+    train = _leaf(commands, "train", "training:train", "train an adapter on a frozen version, through to its credits")
+    train.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
+    train.add_argument("--preset", help="a recipe to start from")
+    train.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
+    train.add_argument("--name", default="")
+    train.add_argument("--detach", action="store_true", help="leave it in the queue and return at once")
+    if with_knobs:
+        _knobs(train)
+    runs = _group(commands, "runs", "training runs: the queue, the running one, the ended ones")
+    listed = _leaf(runs, "list", "training:runs_list", "list the runs, newest first")
+    listed.add_argument("--status")
+    listed.add_argument("--limit", type=int, default=30)
+    for name, help in (
+        ("show", "say all about a run"), ("stop", "end a run after its step and keep what it learnt"),
+        ("pause", "hold a run after its step, to go on later"), ("resume", "put a paused, stopped or broken run back"),
+        ("cancel", "take a run out of the queue"), ("log", "print what a run's process wrote"),
+        ("follow", "watch a run until it ends"),
+    ):  # fmt: skip
+        _leaf(runs, name, f"training:runs_{name}", help).add_argument("run", type=int)
+    _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
+    _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)
+
+
+def _knobs(train: argparse.ArgumentParser) -> None:
+    """An option for every knob of a recipe, with its help, unit and range."""
+    from factory.training import recipes
+
+    knobs = train.add_argument_group("recipe", "each of these changes one knob of the preset or file")
+    for knob in recipes.knobs():
+        range_of = f"{knob.low:g} to {knob.high:g}" if knob.low is not None and knob.high is not None else ""
+        about = ", ".join(part for part in (range_of, knob.unit, f"default {knob.default!r}") if part)
+        word = "|".join(map(str, knob.choices)) if knob.choices else {"bool": "true|false"}.get(knob.kind, knob.kind.upper())
+        knobs.add_argument(
+            "--" + knob.name.replace("_", "-"), dest=f"knob_{knob.name}", metavar=word,
+            help=f"{knob.help} ({about})".replace("%", "%%"),
+        )  # fmt: skip
+
+
+def _results(commands: Commands) -> None:
+    evaluate = _leaf(commands, "evaluate", "results:evaluate", "measure an adapter against its base on the held-out rows")
+    evaluate.add_argument("adapter", type=int, nargs="?", help="default: the newest")
+    chat = _leaf(commands, "chat", "results:chat", "talk to an adapter or to its base")
+    chat.add_argument("prompt", nargs="*", help="what to say; without it, a conversation")
+    chat.add_argument("--adapter", type=int, help="default: the newest")
+    chat.add_argument("--base", metavar="MODEL", help="talk to this base model instead")
+    chat.add_argument("--max-tokens", type=int, default=200)
+    chat.add_argument("--temperature", type=float, default=0.0)
+    chat.add_argument("--seed", type=int, default=0)
+    chat.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    export = _leaf(commands, "export", "results:export", "write an adapter as a PEFT folder (zip) that works elsewhere")
+    export.add_argument("adapter", type=int, nargs="?", help="default: the newest")
+    credit = _group(commands, "credit", "what contributions earned, and the public ledger")
+    _leaf(credit, "show", "results:credit_show", "the balances and the newest entries of the ledger")
+    _leaf(credit, "statement", "results:credit_statement", "what moved a person's account").add_argument("name", nargs="?")
+    receipt = _leaf(credit, "receipt", "results:credit_receipt", "one payment and all it was computed from")
+    receipt.add_argument("id", type=int)
+    board = _leaf(commands, "leaderboard", "results:leaderboard", "rank contributors, datasets or adapters")
+    board.add_argument("of", nargs="?", choices=("contributors", "datasets", "adapters"), default="contributors")
+    board.add_argument("--dataset", metavar="SLUG", help="contributors to this dataset only")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what was typed and return the exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments = parser(with_knobs=words[:1] == ["train"]).parse_args(words)
+    from factory.base.errors import FactoryError, Invalid
+
+    try:
+        return _act(arguments)
+    except FactoryError as problem:
+        if arguments.json:
+            problems = problem.problems if isinstance(problem, Invalid) else []
+            print(json.dumps({"error": str(problem), "problems": problems, "status": problem.status}, ensure_ascii=False))
+        print("\n".join(problem.problems) if isinstance(problem, Invalid) else problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the answer has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _act(arguments: argparse.Namespace) -> int:
+    from factory.base import people, store
+    from factory.base import settings as settings_module
+    from factory.commands.desk import Desk
+
+    does = command(arguments.does)
+    settings = settings_module.load()
+    with store.connect(settings) as db:
+        person = people.get(db, arguments.who) if arguments.who else people.maintainer(db)
+        return does(Desk(settings, db, person, arguments.json), arguments) or 0
+
+
+def command(does: str) -> Callable[[Desk, argparse.Namespace], int | None]:
+    """The function that `module:function` of factory/commands names."""
+    module, _, function = does.partition(":")
+    found: Callable[[Desk, argparse.Namespace], int | None] = getattr(
+        importlib.import_module(f"factory.commands.{module}"), function
+    )
+    return found
+
+
+if __name__ == "__main__":
+    if not sys.warnoptions:  # what libraries announce to programmers; the tests turn it into errors
+        warnings.simplefilter("ignore")
+    sys.exit(main())
