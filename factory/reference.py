@@ -60,7 +60,8 @@ def schema() -> str:
     indexes = [sql for kind, _, sql in found if kind == "index"]
     guarded = sorted({name.split("_refuses_")[0] for kind, name, _ in found if kind == "trigger"})
     return (
-        "# Schema\n\nPrinted by `make docs`. Moments are seconds since 1970, UTC.\n\n```sql\n" + ";\n\n".join(tables) + ";\n\n"
+        "# Schema\n\nPrinted by `make docs`. Moments are seconds since 1970, UTC.\n\n```sql\n"
+        + ";\n\n".join(tables) + ";\n\n"
         + ";\n".join(indexes) + ";\n```\n\nTriggers refuse update and delete on: " + ", ".join(guarded) + ".\n"
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from factory.base.people import Person
 from factory.base.settings import Settings
 
 COOKIE = "factory_session"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 PAGE = Template(Path(__file__).with_name("sign_in.html").read_text(encoding="utf-8"))
 OPEN_PREFIXES = (
     "/sign-in",
@@ -146,7 +147,7 @@ def _page(target: str, *, problem: str = "", name: str = "", status: int = 200) 
         "next": html.escape(_local(target), quote=True),
     }
     headers = {
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+        "Content-Security-Policy": POLICY,
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",
     }

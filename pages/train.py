@@ -56,9 +56,7 @@ def show_estimate(guess, recipe, version) -> None:
     st.metric("Time", f"about {frame.lasting(guess.seconds)}")
     st.caption(f"Between {frame.lasting(guess.seconds_low)} and {frame.lasting(guess.seconds_high)}. {guess.sure}")
     st.metric("Disk", f"{guess.disk_bytes / 2**20:,.0f} MiB")
-    st.caption(
-        f"{guess.steps} steps · {guess.tokens_per_epoch:,} tokens an epoch · {frame.count(recipe.effective_batch, 'row')} a step"
-    )
+    st.caption(f"{guess.steps} steps · {guess.tokens_per_epoch:,} tokens an epoch · {recipe.effective_batch} rows a step")
     for sentence in [*recipes.warnings(recipe, version["row_count"]), *guess.notes]:
         st.warning(sentence, icon=":material/lightbulb:")
     rates = [recipes.learning_rate_at(recipe, step, guess.steps) for step in range(1, guess.steps + 1)]

@@ -19,7 +19,19 @@ from factory.intake.policy import Policy
 from factory.sign_in import COOKIE
 from factory.training import recipes, runs
 
-PAGES = ["home", "datasets", "contribute", "review", "train", "runs", "adapters", "leaderboard", "credits", "account", "admin"]
+PAGES = [
+    "home",
+    "datasets",
+    "contribute",
+    "review",
+    "train",
+    "runs",
+    "adapters",
+    "leaderboard",
+    "credits",
+    "account",
+    "admin",
+]
 NEEDS = {"contribute": "contributor", "review": "reviewer", "train": "builder", "admin": "admin"}
 FACTS = ["chain", "tyre", "brake", "saddle", "pedal", "spoke", "light", "bell", "fork", "hub", "rim", "gear"]
 HOSTILE = "<script>alert(1)</script> **bold** [link](https://evil.example) $x$ :red[no]"
@@ -38,7 +50,10 @@ class Workshop:
 def question(part: str, what: str) -> list[dict[str, str]]:
     return [
         {"role": "user", "content": f"How do I {what} the {part} of my old bicycle?"},
-        {"role": "assistant", "content": f"To {what} the {part}, clean the {part} with a dry cloth first, then look for wear and tear."},
+        {
+            "role": "assistant",
+            "content": f"To {what} the {part}, clean the {part} with a dry cloth first, then look for wear and tear.",
+        },
     ]
 
 
@@ -55,7 +70,8 @@ def workshop(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         person = {role: people.create(db, f"one-{role}", roles=(role,)) for role in ROLES}
         second = people.create(db, "two-reviewer", roles=("reviewer",))
         dataset = datasets.create(
-            db, slug="bicycles", title="Bicycles " + HOSTILE, purpose="Repair help.", guidelines="Be kind and exact. " + HOSTILE,
+            db, slug="bicycles", title="Bicycles " + HOSTILE, purpose="Repair help.",
+            guidelines="Be kind and exact. " + HOSTILE,
             licence="CC0-1.0", owner=person["curator"], policy=Policy(near_duplicate_jaccard=1.0, held_out_jaccard=1.0),
         )  # fmt: skip
         held_out = [question(part, "repaint") for part in FACTS[:4]]
@@ -69,11 +85,15 @@ def workshop(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             for reviewer in (person["reviewer"], second):
                 reviews.decide(db, example_id, reviewer=reviewer, decision="accept")
         for reviewer in (person["reviewer"], second):
-            reviews.decide(db, submitted.example_ids[10], reviewer=reviewer, decision="return", reason="unclear", note=HOSTILE)
+            reviews.decide(
+                db, submitted.example_ids[10], reviewer=reviewer, decision="return", reason="unclear", note=HOSTILE
+            )
         version = datasets.freeze(db, dataset["id"], person=person["curator"])
         model = fetch_tiny(settings, tiny_model)
         recipe = recipes.Recipe(base_model=model, rank=4, epochs=1, effective_batch=4, evaluations=1)
-        run_id = runs.create(db, person=person["builder"], version_id=version["id"], recipe=recipe, name=HOSTILE, settings=settings)
+        run_id = runs.create(
+            db, person=person["builder"], version_id=version["id"], recipe=recipe, name=HOSTILE, settings=settings
+        )
         line.work(db, settings, run_id)
         assert runs.get(db, run_id)["status"] == "done", runs.get(db, run_id)["error"]
         adapter = kept_of(db, run_id)
@@ -193,7 +213,12 @@ def test_an_unknown_run_and_adapter_say_so(workshop: Workshop) -> None:
 
 
 def test_words_from_people_are_never_markup(workshop: Workshop) -> None:
-    pages = [("datasets", {"dataset": "bicycles"}), ("runs", {"run": str(workshop.run_id)}), ("contribute", {}), ("home", {})]
+    pages = [
+        ("datasets", {"dataset": "bicycles"}),
+        ("runs", {"run": str(workshop.run_id)}),
+        ("contribute", {}),
+        ("home", {}),
+    ]
     for page, parameters in pages:
         shown = visit(workshop, "contributor", page, **parameters)
         assert not shown.exception
@@ -207,7 +232,11 @@ def test_a_form_contribution_is_judged_first_and_counts_only_when_submitted(work
     with store.connect(workshop.settings) as db:
         before = contributions.counts(db, person_of(db, "contributor"))
     shown.text_area(key="question").input("How do I carry a bicycle up a narrow staircase?")
-    shown = shown.text_area(key="answer").input("Put the top tube on your shoulder and keep the front wheel turned outwards.").run()
+    shown = (
+        shown.text_area(key="answer")
+        .input("Put the top tube on your shoulder and keep the front wheel turned outwards.")
+        .run()
+    )
     assert any("1 good" in element.value for element in shown.markdown)
     with store.connect(workshop.settings) as db:
         assert contributions.counts(db, person_of(db, "contributor")) == before
@@ -234,7 +263,9 @@ def test_a_rejection_without_a_reason_is_refused_in_words(workshop: Workshop) ->
     with store.connect(workshop.settings) as db:
         author = person_of(db, "contributor")
         rows = [question("basket", "hang")]
-        contributions.submit(db, workshop.dataset_id, person=author, rows=rows, source="form", licence="CC0-1.0", attested=True)
+        contributions.submit(
+            db, workshop.dataset_id, person=author, rows=rows, source="form", licence="CC0-1.0", attested=True
+        )
     shown = visit(workshop, "reviewer", "review")
     shown = shown.button(key="reject").click().run()
     assert not shown.exception

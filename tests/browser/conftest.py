@@ -47,7 +47,8 @@ def start(home: Path, port: int) -> tuple[subprocess.Popen[bytes], str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "factory", "serve", "--no-browser"],
-            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:

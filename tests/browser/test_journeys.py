@@ -10,13 +10,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.browser.conftest import Workshop, start
 from playwright.sync_api import Page, expect
 
 from factory.base import people, store
 from factory.base.people import Person
 from factory.intake import datasets
 from factory.training import runs
+from tests.browser.conftest import Workshop, start
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PASSWORD = "orchid lantern meadow"
@@ -63,7 +63,12 @@ def test_the_first_visitor_on_a_deep_link_meets_the_sign_in_and_comes_back(page:
 
 
 def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, workshop: Workshop, tmp_path: Path) -> None:
-    for name, roles in (("clara", ("contributor",)), ("rita", ("reviewer",)), ("ron", ("reviewer",)), ("bert", ("curator", "builder"))):
+    for name, roles in (
+        ("clara", ("contributor",)),
+        ("rita", ("reviewer",)),
+        ("ron", ("reviewer",)),
+        ("bert", ("curator", "builder")),
+    ):
         account(workshop, name, *roles)
 
     # contribute: the checks speak before anything counts
@@ -71,7 +76,7 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
     title(page, "Contribute")
     page.get_by_label("Question or instruction").fill("What does the functools function cache promise about repeated calls?")
     page.get_by_label("The answer you would want to read").fill(
-        "functools.cache remembers the result for each set of arguments, so that a repeated call returns at once without computing."
+        "functools.cache remembers the result for each set of arguments, so that a repeated call returns at once."
     )
     page.keyboard.press("Tab")
     expect(page.get_by_text("1 good, 0 refused by the checks.")).to_be_visible()
@@ -139,7 +144,9 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
     download.value.save_as(file)
     with zipfile.ZipFile(file) as archive:
         assert archive.testzip() is None
-        assert {"adapter_model.safetensors", "adapter_config.json", "README.md"} <= {Path(n).name for n in archive.namelist()}
+        assert {"adapter_model.safetensors", "adapter_config.json", "README.md"} <= {
+            Path(n).name for n in archive.namelist()
+        }
 
 
 def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop) -> None:
