@@ -7,4 +7,10 @@ Modules import in one direction, from right to left:
 `tests/test_structure.py` keeps it so. Read `factory/line.py` first: it is the whole program in sixty lines.
 """
 
+import os
+
+# OpenMP threads that spin while they wait make short steps several times slower as soon as anything else runs. It is read
+# when torch is loaded, so it is set here, before any module of ours can load it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.1.0"

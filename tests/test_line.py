@@ -132,6 +132,10 @@ def test_stopped_training_is_kept_and_measured_and_paused_training_waits(
     assert run["status"] == {"stop": "stopped", "pause": "paused"}[wish]
     assert run["steps_done"] < run["steps_total"]
     db.execute("drop trigger asked")
+    if wish == "stop":
+        with pytest.raises(Conflict, match="adapter is kept as it is"):
+            runs.resume(db, run_id, person=builder)
+        return
     runs.resume(db, run_id, person=builder)
     assert line.work(db, settings, run_id) == "done"
     assert list(line.left(db, run_id)) == list(line.STAGES)

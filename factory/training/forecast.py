@@ -91,6 +91,7 @@ def manifest(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any]) -> 
         "gpu": machine["gpu"],
         "dtype": machine["dtype"],
         "model_hash": model["hash"],
+        "model_source": model["source"],
         "template_hash": model["template_hash"],
         "recipe_hash": recipes.recipe_hash(recipe),
         "seed": recipe.seed,

@@ -263,11 +263,13 @@ def cancel(db: Database, run_id: int, *, person: Person) -> None:
 def resume(db: Database, run_id: int, *, person: Person) -> None:
     """Put a paused, stopped, interrupted or failed run back in the queue; it goes on from its last checkpoint.
 
-    Raises NotAllowed, Conflict in any other state.
+    Raises NotAllowed, Conflict in any other state, and once a stopped run's adapter is kept, measured and paid as it is.
     """
     changes = {"status": "queued", "queue_order": store.now(), "ended_at": None, "error": None, **NOBODY}
     with store.writing(db):
         run = _mine(db, run_id, person)
+        if run["status"] == "stopped" and run["adapter_id"]:
+            raise Conflict(f"Run {run_id} was stopped and its adapter is kept as it is; start a new run to train further.")
         if not _change(db, run_id, RESUMABLE, changes):
             raise Conflict(f"Run {run_id} is {run['status']}; only one that is {', '.join(RESUMABLE)} can be resumed.")
         _event(db, run_id, "queued", f"{person.display_name} put it back in the queue.")

@@ -20,7 +20,12 @@ def buttons(db, run, person) -> None:
         (training, "Stop and keep", "stop_circle", lambda: runs.ask(db, run["id"], "stop", person=person)),
         (training, "Pause", "pause_circle", lambda: runs.ask(db, run["id"], "pause", person=person)),
         (run["status"] == "queued", "Cancel", "cancel", lambda: runs.cancel(db, run["id"], person=person)),
-        (run["status"] in runs.RESUMABLE, "Resume", "play_arrow", lambda: runs.resume(db, run["id"], person=person)),
+        (
+            run["status"] in runs.RESUMABLE and not (run["status"] == "stopped" and run["adapter_id"]),
+            "Resume",
+            "play_arrow",
+            lambda: runs.resume(db, run["id"], person=person),
+        ),
     ]
     for offered, label, icon, act in offers:
         if offered and row.button(label, icon=f":material/{icon}:", disabled=bool(run["wish"])):
