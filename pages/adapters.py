@@ -19,10 +19,8 @@ def gallery(db) -> None:
     columns = st.columns(3)
     for place, row in enumerate(rows):
         with columns[place % 3].container(border=True):
-            link = {"adapter": str(row["id"])}
-            st.page_link(
-                "adapters.py", label=f"**{frame.plain(row['name'])}**", query_params=link, icon=":material/extension:"
-            )
+            words = f"**{frame.plain(row['name'])}**"
+            frame.within(words, "adapters.py", key=f"card-{row['id']}", icon=":material/extension:", adapter=str(row["id"]))
             if row["difference"] is not None:
                 change = f"{row['difference'] / row['base_loss']:+.1%}"
                 st.metric("Held-out loss, against the base", f"{row['tuned_loss']:.3f}", change, delta_color="inverse")
@@ -39,7 +37,7 @@ with frame.page("Adapters") as (db, person):
         gallery(db)
     else:
         adapter = kept.get(db, int(wanted))
-        st.page_link("adapters.py", label="All adapters", icon=":material/arrow_back:")
+        frame.within("All adapters", "adapters.py", key="back", icon=":material/arrow_back:")
         st.header(frame.plain(adapter["name"]), anchor=False)
         st.caption(
             frame.plain(

@@ -15,7 +15,7 @@ def cards(db, person) -> None:
     columns = st.columns(3)
     for place, row in enumerate(rows):
         with columns[place % 3].container(border=True):
-            st.page_link("datasets.py", label=f"**{frame.plain(row['title'])}**", query_params={"dataset": row["slug"]})
+            frame.within(f"**{frame.plain(row['title'])}**", "datasets.py", key=row["slug"], dataset=row["slug"])
             if row["is_demo"]:
                 st.badge("demo data", color="violet")
             st.caption(frame.plain(row["purpose"]))
@@ -46,7 +46,7 @@ with frame.page("Datasets") as (db, person):
         cards(db, person)
     else:
         dataset = datasets.get(db, slug)
-        st.page_link("datasets.py", label="All datasets", icon=":material/arrow_back:")
+        frame.within("All datasets", "datasets.py", key="back", icon=":material/arrow_back:")
         st.header(frame.plain(dataset["title"]), anchor=False)
         st.text(dataset["purpose"])
         part = st.segmented_control(

@@ -19,7 +19,7 @@ from pages.words import ago, count, credits, lasting, moment, person_name, plain
 
 __all__ = [
     "Invalid", "ago", "conversation", "count", "credits", "done", "empty", "formats", "lasting", "moment", "page", "people",
-    "person_name", "plain", "refuse", "say_what_was_done", "settings", "state", "store", "trying", "visitor",
+    "person_name", "plain", "refuse", "say_what_was_done", "settings", "state", "store", "trying", "visitor", "within",
 ]  # fmt: skip
 STATE_COLOURS = {
     "accepted": "green", "done": "green", "running": "blue", "queued": "gray", "waiting": "gray", "returned": "orange",
@@ -105,6 +105,12 @@ def conversation(messages: list[dict[str, str]]) -> None:
 def state(name: str) -> None:
     """A coloured badge for the state of an example or a run."""
     st.badge(name, color=STATE_COLOURS.get(name, "gray"))
+
+
+def within(label: str, page: str, *, key: str, icon: str | None = None, **query: str) -> None:
+    """A link to another state of the page one is on: `st.page_link` would leave the address as it was."""
+    if st.button(label, key=key, icon=icon, type="tertiary"):
+        st.switch_page(page, query_params=query)
 
 
 def empty(sentence: str, *, page: str | None = None, label: str = "") -> None:

@@ -17,7 +17,7 @@ def under_way() -> None:
     for row in rows:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             frame.state(row["status"])
-            st.page_link("runs.py", label=f"**{frame.plain(row['name'])}**", query_params={"run": str(row["id"])})
+            frame.within(f"**{frame.plain(row['name'])}**", "runs.py", key=f"live-{row['id']}", run=str(row["id"]))
             share = row["steps_done"] / row["steps_total"] if row["steps_total"] else 0.0
             st.progress(min(1.0, share), f"step {row['steps_done']} of {row['steps_total'] or '?'}")
 
@@ -50,9 +50,8 @@ def everything(db) -> None:
     )
     chosen = [rows[place] for place in picked.selection.rows][:6]
     if len(chosen) == 1:
-        link = {"run": str(chosen[0]["id"])}
-        st.page_link("runs.py", label=f"Open **{frame.plain(chosen[0]['name'])}**", query_params=link,
-                     icon=":material/open_in_new:")  # fmt: skip
+        words = f"Open **{frame.plain(chosen[0]['name'])}**"
+        frame.within(words, "runs.py", key="open", icon=":material/open_in_new:", run=str(chosen[0]["id"]))
     if chosen:
         curves = {f"{r['name']} ({r['id']})": runs.metrics(db, r["id"], names=("loss", "held_out_loss")) for r in chosen}
         st.plotly_chart(charts.loss(curves, smoothing=0.6), key="overlay")

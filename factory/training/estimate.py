@@ -188,7 +188,7 @@ def estimate(
         speed *= 0.8  # 4-bit weights are unpacked each time they are used
     seconds = START_SECONDS + work / speed
     memory = memory_bytes(recipe, model, longest_pack=pack, dtype=machine["dtype"])
-    spread, sure = (0.5, 2.0), "A guess from arithmetic; the time may be off by half."
+    spread, sure = (0.5, 2.0), "A guess from arithmetic: memory and time may be off by half."
     usable = [run for run in history if run.get("arithmetic_seconds") and run.get("seconds", 0) > START_SECONDS]
     if usable:
         factors = sorted(

@@ -39,9 +39,12 @@ Progress = Callable[[str, float], None]  # what is being done, and how much of a
 
 def quiet_libraries() -> None:
     """Keep transformers and huggingface_hub from drawing progress bars over ours."""
+    from logging import ERROR, getLogger
+
     from huggingface_hub.utils import disable_progress_bars
     from transformers.utils import logging
 
+    getLogger("bitsandbytes").setLevel(ERROR)  # it warns that an optional, faster 4-bit kernel is not installed
     disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -78,7 +78,7 @@ def log(run) -> None:
 def whole(db, person, run_id: int) -> None:
     """One run, reachable by its URL at any time."""
     run = runs.get(db, run_id)
-    st.page_link("runs.py", label="All runs", icon=":material/arrow_back:")
+    frame.within("All runs", "runs.py", key="back", icon=":material/arrow_back:")
     st.header(frame.plain(run["name"]), anchor=False)
     st.caption(
         frame.plain(
