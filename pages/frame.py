@@ -9,10 +9,9 @@ import streamlit as st
 from sqlite_utils import Database
 
 from factory.base import people, store
-from factory.base import settings as settings_module
 from factory.base.errors import FactoryError, Invalid, NotAllowed
 from factory.base.people import Person
-from factory.base.settings import Settings
+from factory.base.settings import load as settings
 from factory.intake import formats
 from factory.sign_in import COOKIE
 from pages.words import ago, count, credits, lasting, moment, person_name, plain
@@ -26,11 +25,6 @@ STATE_COLOURS = {
     "paused": "orange", "stopped": "orange", "interrupted": "orange", "rejected": "red", "refused": "red", "failed": "red",
     "withdrawn": "gray", "cancelled": "gray",
 }  # fmt: skip
-
-
-def settings() -> Settings:
-    """The settings of this installation."""
-    return settings_module.load()
 
 
 def visitor(db: Database) -> Person | None:
