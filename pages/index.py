@@ -51,6 +51,8 @@ else:
     here = st.navigation(pages)
     with st.sidebar:
         st.caption(f"Signed in as **{frame.plain(person.display_name)}**")
+        if getattr(st.user, "is_logged_in", False):
+            st.button("Sign out of your organisation", on_click=st.logout, type="tertiary")
         # A link button would open a new tab and leave this one as it is.
         st.html('<a href="/sign-out" target="_self" style="color: inherit; font-size: 0.9rem">Sign out</a>')
     frame.say_what_was_done()

@@ -138,10 +138,19 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
     title(page, "Leaderboard")
     expect(page.get_by_text("Held-out loss taken away").first).to_be_visible()
 
-    # exported, downloaded, unzipped
+    # talked to, base and adapter side by side
     page.goto(f"{workshop.url}/adapters")
     page.get_by_role("button", name="Journey").click()
     expect(page).to_have_url(re.compile(r"adapter=\d+"))
+    page.get_by_role("radio", name="Talk").click()
+    page.get_by_placeholder("Ask both the same thing").fill("What does os.path.join do?")
+    page.keyboard.press("Enter")
+    answers = page.get_by_test_id("stText")
+    expect(answers).to_have_count(3, timeout=120_000)  # the question and two answers
+    for place in (1, 2):
+        expect(answers.nth(place)).to_have_text(re.compile(r"\w+ \w+"), timeout=120_000)
+
+    # exported, downloaded, unzipped
     page.get_by_role("radio", name="Export").click()
     page.get_by_role("button", name="Export as a PEFT folder").click()
     expect(page.get_by_text("verified: same words when loaded back")).to_be_visible(timeout=180_000)
