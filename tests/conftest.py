@@ -16,6 +16,11 @@ from factory.base import store
 from factory.base.settings import ROOT, Settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, then those that train, the browser last: what is broken shows early."""
+    items.sort(key=lambda item: ("slow" in item.keywords) + 2 * ("browser" in item.keywords))
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A fresh installation; FACTORY_HOME points to it, so that child processes use it too."""
