@@ -23,9 +23,13 @@ settings = settings_module.load()
 async def keep_a_worker() -> None:
     """Run the worker beside the app, and again when it ends; trainers are its children's children and outlive both."""
     while True:
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "factory", "worker", stdin=asyncio.subprocess.DEVNULL
-        )
+        try:  # the worker ends when the pipe does, so that it outlives this process by no more than a moment
+            command = (sys.executable, "-m", "factory", "worker", "--beside-app")
+            worker = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+        except OSError as problem:
+            print(f"The worker could not be started ({problem}); the next try is in ten seconds.", flush=True)
+            await asyncio.sleep(10)
+            continue
         try:
             await worker.wait()
         except asyncio.CancelledError:

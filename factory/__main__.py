@@ -154,7 +154,8 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
         ("follow", "watch a run until it ends"),
     ):  # fmt: skip
         _leaf(runs, name, f"training:runs_{name}", help).add_argument("run", type=int)
-    _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
+    worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
+    worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ def loss(
     for place, (label, series) in enumerate(curves.items()):
         colour = COLOURS[place % len(COLOURS)]
         train, held_out = list(series.get("loss", ())), list(series.get("held_out_loss", ()))
-        prefix = f"{label} · " if len(curves) > 1 else ""
+        prefix = f"{_short(label)} · " if len(curves) > 1 else ""
         if smoothing and train:
             _line(figure, train, f"{prefix}each step", colour, opacity=0.25, showlegend=False)
         _line(figure, smoothed(train, smoothing), f"{prefix}training", colour)
@@ -103,7 +104,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], *, label: str, value: str, low:
     values = [float(row[value]) for row in rows]
     figure.add_scatter(
         x=values,
-        y=[_short(str(row[label])) for row in rows],
+        y=list(range(len(rows))),
         mode="markers",
         marker={"size": 10, "color": COLOURS[0]},
         error_x={
@@ -112,7 +113,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], *, label: str, value: str, low:
             "arrayminus": [max(0.0, v - float(row[low])) for row, v in zip(rows, values, strict=True)],
         },
     )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", type="category")
+    _name_lines(figure, rows, label)
     figure.add_vline(x=0, line_width=1, line_color="gray")
     return figure
 
@@ -121,17 +122,23 @@ def bars(rows: Sequence[Mapping[str, Any]], *, label: str, values: Mapping[str, 
     """Stacked horizontal bars; `values` maps a legend text to the key of its number."""
     figure = _figure(height=max(160, 70 + 30 * len(rows)), x=x, barmode="stack")
     figure.update_layout(hovermode="closest")
-    names = [_short(str(row[label])) for row in rows]
+    places = list(range(len(rows)))
     for place, (text, key) in enumerate(values.items()):
         figure.add_bar(
             x=[row[key] or 0 for row in rows],
-            y=names,
+            y=places,
             name=text,
             orientation="h",
             marker_color=COLOURS[place % len(COLOURS)],
         )
-    figure.update_yaxes(autorange="reversed", type="category")
+    _name_lines(figure, rows, label)
     return figure
+
+
+def _name_lines(figure: go.Figure, rows: Sequence[Mapping[str, Any]], label: str) -> None:
+    """Names at the lines of a chart; two rows with one name stay two lines."""
+    names = [_short(str(row[label])) for row in rows]
+    figure.update_yaxes(range=[len(rows) - 0.5, -0.5], tickvals=list(range(len(rows))), ticktext=names)
 
 
 def scatter(rows: Sequence[Mapping[str, Any]], *, label: str, x: str, y: str, x_title: str, y_title: str) -> go.Figure:
@@ -182,9 +189,9 @@ def histogram(values: Sequence[float], *, x: str, limit: float | None = None) ->
 
 
 def _short(text: str, most: int = 28) -> str:
-    """A label that leaves room for its chart.
+    """A label that leaves room for its chart, with nothing in it that Plotly would take for HTML.
 
     >>> _short("a" * 40)
     'aaaaaaaaaaaaaaaaaaaaaaaaaaa…'
     """
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return html.escape(text if len(text) <= most else text[: most - 1] + "…")

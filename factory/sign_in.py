@@ -62,11 +62,7 @@ def routes(settings: Settings) -> list[Route]:
             return _signed_in(request, people.issue_session(db, settings, person), "/")
 
     def sign_out(request: Request) -> Response:
-        if not _same_site(request):
-            return _page("/", problem="Use the button inside the app to sign out.", status=403)
-        response = RedirectResponse("/sign-in", 303)
-        response.delete_cookie(COOKIE)
-        return response
+        return _sign_out(settings, request)
 
     return [
         Route("/sign-in", form, methods=["GET"]),
@@ -84,6 +80,18 @@ def _sign_in(settings: Settings, request: Request, name: str, password: str, tar
         except FactoryError as problem:
             return _page(target, problem=str(problem), name=name, status=problem.status)
         return _signed_in(request, people.issue_session(db, settings, person), target)
+
+
+def _sign_out(settings: Settings, request: Request) -> Response:
+    if not _same_site(request):
+        return _page("/", problem="Use the button inside the app to sign out.", status=403)
+    with store.connect(settings) as db:
+        person = people.from_session(db, settings, request.cookies.get(COOKIE))
+        if person:  # a copy of the cookie must not go on working
+            people.sign_out_everywhere(db, person)
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(COOKIE)
+    return response
 
 
 def who(settings: Settings, cookie: str | None) -> Person | None:

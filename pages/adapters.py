@@ -33,7 +33,7 @@ def gallery(db) -> None:
 
 with frame.page("Adapters") as (db, person):
     wanted = st.query_params.get("adapter", "")
-    if not wanted.isdigit():
+    if not frame.is_id(wanted):
         gallery(db)
     else:
         adapter = kept.get(db, int(wanted))

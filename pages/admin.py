@@ -73,7 +73,7 @@ def machine_tab(settings) -> None:
             ),
             hide_index=True,
         )
-    st.caption("Fetch another one from a terminal: `python -m factory models fetch NAME-OR-FOLDER`.")
+    st.caption("Fetch another one from a terminal: `.venv/bin/python -m factory models fetch NAME-OR-FOLDER`.")
 
 
 with frame.page("Admin", "admin") as (db, person):

@@ -47,14 +47,20 @@ def preflight(db, dataset, person, rows) -> list:
     table = pd.DataFrame(
         {
             "row": [j.position + 1 for j in judged],
-            "verdict": ["refused" if j.refused else "look again" if j.findings else "good" for j in judged],
+            "verdict": [
+                "refused" if j.refused else "later" if not j.quota_ok else "look again" if j.findings else "good"
+                for j in judged
+            ],
             "what the checks say": [" ".join(f.sentence for f in j.findings) for j in judged],
             "question": [rows[j.position][0]["content"][:300] for j in judged],
             "answer": [rows[j.position][-1]["content"][:300] for j in judged],
         }
     )
     st.dataframe(table, hide_index=True, height=min(420, 60 + 35 * len(judged)))
-    return [rows[j.position] for j in good]
+    fits = [rows[j.position] for j in good if j.quota_ok]
+    if len(fits) < len(good):
+        st.info(f"{len(fits)} of the {len(good)} good rows fit into what is left for today; the others can follow later.")
+    return fits
 
 
 with frame.page("Contribute", "contributor", about=ABOUT) as (db, person):

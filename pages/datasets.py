@@ -54,7 +54,7 @@ with frame.page("Datasets") as (db, person):
             bind="query-params", label_visibility="collapsed",
         )  # fmt: skip
         if part == "Rows":
-            parts.rows(db, dataset)
+            parts.rows(db, dataset, person)
         elif part == "Versions":
             parts.versions(db, dataset, person)
         elif part == "Statistics":

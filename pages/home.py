@@ -21,20 +21,23 @@ with frame.page("Home") as (db, person):
     }
 
     if not mine and not runs.listing(db, limit=1):
-        st.write("Welcome. Three ways to begin:")
-        doors = st.columns(3)
-        with doors[0].container(border=True):
-            st.subheader("Try a training", anchor=False)
-            st.write("Accepted examples are ready. Pick them, press start, and watch a small model learn.")
-            st.page_link("train.py", label="To the training wizard", icon=":material/tune:")
-        with doors[1].container(border=True):
-            st.subheader("Contribute", anchor=False)
-            st.write("Offer examples from a form or a file. You see what the checks say before anything counts.")
-            st.page_link("contribute.py", label="To the contribution page", icon=":material/add_notes:")
-        with doors[2].container(border=True):
-            st.subheader("Open a dataset", anchor=False)
-            st.write("Say what it is for, under which licence, and what a good example looks like.")
-            st.page_link("datasets.py", label="To the datasets", icon=":material/dataset:")
+        st.write("Welcome. Where to begin:")
+        doors = [
+            (person.may("builder") and newest, "Try a training", "train.py", "To the training wizard", "tune",
+             "Accepted examples are ready. Pick them, press start, and watch a small model learn."),
+            (person.may("contributor") and boards, "Contribute", "contribute.py", "To the contribution page", "add_notes",
+             "Offer examples from a form or a file. You see what the checks say before anything counts."),
+            (person.may("curator"), "Open a dataset", "datasets.py", "To the datasets", "dataset",
+             "Say what it is for, under which licence, and what a good example looks like."),
+            (True, "Look around", "leaderboard.py", "To the leaderboard", "leaderboard",
+             "See whose work is accepted, which adapters gained from it, and who was paid."),
+        ]  # fmt: skip
+        open_to_me = [door for door in doors if door[0]][:3]
+        for column, (_, words, page, label, icon, about) in zip(st.columns(len(open_to_me)), open_to_me, strict=True):
+            with column.container(border=True):
+                st.subheader(words, anchor=False)
+                st.write(about)
+                st.page_link(page, label=label, icon=f":material/{icon}:")
 
     st.subheader("For you", anchor=False)
     columns = st.columns(4)
@@ -49,7 +52,10 @@ with frame.page("Home") as (db, person):
         links.page_link("review.py", label=f"Review {frame.count(waiting, 'example')}", icon=":material/rate_review:")
     for run in running:
         links.page_link(
-            "runs.py", label=f"Watch {run['name']}", icon=":material/monitoring:", query_params={"run": str(run["id"])}
+            "runs.py",
+            label=f"Watch {frame.plain(run['name'])}",
+            icon=":material/monitoring:",
+            query_params={"run": str(run["id"])},
         )
 
     st.subheader("The workshop", anchor=False)

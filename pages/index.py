@@ -34,7 +34,7 @@ def sign_in_page() -> None:
         st.button("Sign in with your organisation", on_click=st.login, icon=":material/domain:")
 
 
-with store.connect(frame.settings()) as db:
+with store.connect(frame.settings()) as db, frame.trying(stop=True):
     person = frame.visitor(db)
 
 if person is None:

@@ -62,7 +62,7 @@ def over_time(db, dataset_id: int | None) -> None:
     """How ranks moved, once there is more than one day to show."""
     ranks = defaultdict(list)
     for point in leaderboards.rank_over_time(db, dataset_id):
-        ranks[point["person"]].append((frame.moment(point["at"]), point["rank"]))
+        ranks[f"{point['person']} ({point['person_id']})"].append((frame.moment(point["at"]), point["rank"]))
     if any(len(points) > 1 for points in ranks.values()):
         st.markdown("**Rank over time**")
         st.plotly_chart(charts.bump(ranks), key="bump")

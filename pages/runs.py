@@ -59,7 +59,7 @@ def everything(db) -> None:
 
 with frame.page("Runs") as (db, person):
     wanted = st.query_params.get("run", "")
-    if wanted.isdigit():
+    if frame.is_id(wanted):
         parts.whole(db, person, int(wanted))
     else:
         everything(db)

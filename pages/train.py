@@ -38,7 +38,9 @@ def choose_model() -> dict:
     st.subheader("2 · Base model", anchor=False)
     here = {m["name"]: m for m in models.list_models(frame.settings())}
     if not here:
-        st.error("No base model is on this machine. Run `python -m factory models fetch` in a terminal, then reload.")
+        st.error(
+            "No base model is on this machine. Run `.venv/bin/python -m factory models fetch` in a terminal, then reload."
+        )
         st.stop()
     name = st.selectbox(
         "Base model", list(here), key="model", required=True,
@@ -85,7 +87,7 @@ def launch_card(db, person, version, recipe) -> None:
     with st.expander("Recipe as YAML, and as a command", icon=":material/code:"):
         st.code(text, language="yaml")
         st.download_button("Download recipe.yaml", text, "recipe.yaml", "application/yaml")
-        command = f"python -m factory train --dataset {version['slug']}@{version['number']} --recipe recipe.yaml"
+        command = f".venv/bin/python -m factory train --dataset {version['slug']}@{version['number']} --recipe recipe.yaml"
         st.code(command, language="bash", wrap_lines=True)
 
 

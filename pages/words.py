@@ -13,7 +13,17 @@ def plain(text: Any) -> str:
     >>> plain("*a* <b> [x](y) $z$")
     '\\\\*a\\\\* \\\\<b\\\\> \\\\[x\\\\]\\\\(y\\\\) \\\\$z\\\\$'
     """
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$:<>&-])", r"\\\1", str(text))
+    broken = re.sub(r"(https?:|www|@)", "\\1\u200b", str(text), flags=re.IGNORECASE)  # else a bare address becomes a link
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$:<>&-])", r"\\\1", broken)
+
+
+def is_id(text: str) -> bool:
+    """Whether part of an address can be the id of a row.
+
+    >>> is_id("12"), is_id("²"), is_id("9" * 30)
+    (True, False, False)
+    """
+    return re.fullmatch(r"[0-9]{1,18}", text) is not None
 
 
 def person_name(record: dict[str, Any]) -> str:

@@ -118,12 +118,29 @@ def test_examples_are_found_by_state_and_words_and_name_no_author_before_accepta
     contributions.submit(
         db, dataset_id, person=people.get(db, "ada"), rows=rows, source="form", licence="CC0-1.0", attested=True
     )
-    assert [e["author"] for e in datasets.examples(db, dataset_id)] == [None, None, "ada", "ada", "ada"]
-    assert len(datasets.examples(db, dataset_id, state="waiting")) == 2
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, search="CEDAR")] == [3]
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, search="0%")] == [5]
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, search="r_s")] == [5]
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, limit=2, offset=1)] == [4, 3]
+    assert [e["author"] for e in datasets.examples(db, dataset_id, person=curator)] == [None, None, "ada", "ada", "ada"]
+    assert len(datasets.examples(db, dataset_id, person=curator, state="waiting")) == 2
+    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, search="CEDAR")] == [3]
+    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, search="0%")] == [5]
+    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, search="r_s")] == [5]
+    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, limit=2, offset=1)] == [4, 3]
+
+
+def test_rows_that_are_not_accepted_are_read_by_their_author_and_by_those_who_judge(
+    db: Database, curator: Person, dataset_id: int
+) -> None:
+    ids = take_in(db, dataset_id, curator, TREES[:2])
+    ada, stranger = people.get(db, "ada"), people.create(db, "stranger")
+    judge = people.create(db, "judge", roles=("reviewer",))
+    contributions.withdraw(db, ids[0], person=ada, reason="it was private")
+    contributions.submit(db, dataset_id, person=ada, rows=[row("oak")], source="form", licence="CC0-1.0", attested=True)
+
+    def seen(person: Person) -> list[str]:
+        return sorted(e["state"] for e in datasets.examples(db, dataset_id, person=person))
+
+    assert seen(stranger) == ["accepted"]
+    assert seen(judge) == ["accepted", "waiting"]
+    assert seen(ada) == seen(curator) == ["accepted", "waiting", "withdrawn"]
 
 
 def test_a_version_is_what_is_accepted_in_order(db: Database, curator: Person, dataset_id: int) -> None:

@@ -87,8 +87,9 @@ def evaluate(
 
     One model is loaded, in this hardware's full precision also for an adapter trained by QLoRA, so base and tuned differ
     by the adapter alone: it is measured once off and once on. Only answers count, whatever the recipe trained on, and rows
-    are cut at 2,048 tokens whatever its maximum length, so that adapters can be compared; both are asked with the
-    adapter's system prompt. Rows, summary and four greedy answers side by side are written in one transaction.
+    are cut at 2,048 tokens whatever its maximum length, so that adapters can be compared. The base is asked with the
+    template's own system prompt: a builder's choice of words must not make the base look worse than it is. Rows,
+    summary and four greedy answers side by side are written in one transaction.
     `progress` hears the share done (0 to 1) and what is being done. Running it again adds another evaluation.
     Raises NotFound, Invalid (no held-out set, another template), Unavailable.
     """
@@ -108,18 +109,18 @@ def evaluate(
     model, tokenizer = models.load(settings, adapter["model_name"], adapter_folder=place)
     base = models.get(settings, adapter["model_name"])
     kept.need_fit(sheet, model_hash=base["hash"], template_hash=models.template_hash(tokenizer))
-    rows = [
-        encoding.encode(tokenizer, talk, example_id=position, system_prompt=sheet["system_prompt"], max_length=LONGEST_ROW)
-        for position, talk in enumerate(talks)
-    ]
+    plain = _encoded(tokenizer, talks)
+    rows = _encoded(tokenizer, talks, system_prompt=sheet["system_prompt"])
+    if [row.label_tokens for row in plain] != [row.label_tokens for row in rows]:
+        raise Invalid("With this system prompt the held-out rows would lose words they are measured on; shorten the prompt.")
     with model.disable_adapter():
-        before = encoding.row_losses(model, rows, progress=lambda done: tell(0.1 + 0.3 * done, "measuring the base"))
+        before = encoding.row_losses(model, plain, progress=lambda done: tell(0.1 + 0.3 * done, "measuring the base"))
     after = encoding.row_losses(model, rows, progress=lambda done: tell(0.4 + 0.3 * done, "measuring the adapter"))
     found = paired([loss for loss, _ in before], [loss for loss, _ in after], [count for _, count in before])
     tell(0.7, "writing answers with the base")
     asked = [talk[:-1] for talk in talks[:GENERATIONS]]
     with model.disable_adapter():
-        base_texts = _answers(model, tokenizer, asked, sheet["system_prompt"])
+        base_texts = _answers(model, tokenizer, asked, "")
     tell(0.85, "writing answers with the adapter")
     tuned_texts = _answers(model, tokenizer, asked, sheet["system_prompt"])
     summary = {
@@ -138,6 +139,17 @@ def evaluate(
         _write_generations(db, evaluation_id, talks, base_texts, tuned_texts)
     tell(1.0, "done")
     return get(db, evaluation_id)
+
+
+def _encoded(
+    tokenizer: Any, talks: Sequence[Sequence[dict[str, str]]], *, system_prompt: str = ""
+) -> list[encoding.EncodedRow]:
+    """Held-out rows as tokens; a system prompt has its own room, so that it pushes no word of a row over the edge."""
+    room = len(tokenizer.encode(system_prompt)) if system_prompt else 0
+    return [
+        encoding.encode(tokenizer, talk, example_id=at, system_prompt=system_prompt, max_length=LONGEST_ROW + room)
+        for at, talk in enumerate(talks)
+    ]
 
 
 def _silent(fraction: float, words: str) -> None:

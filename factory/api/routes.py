@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from factory.adapters import cards, exports, kept
 from factory.api import shapes
 from factory.api.caller import Here, Limit, Offset, Store, Upload, Who
+from factory.base import people
 from factory.base.errors import FactoryError, Invalid, NotFound, Unavailable
 from factory.base.people import Person
 from factory.base.settings import Settings
@@ -264,6 +265,7 @@ def list_exports(adapter_id: int, db: Store, person: Who) -> list[shapes.Export]
 
 @routes.post("/adapters/{adapter_id}/exports", tags=["adapters"], summary="Make and verify a PEFT export", status_code=201)
 def make_export(adapter_id: int, person: Who) -> shapes.Export:
+    people.need(person, "builder")
     return shapes.Export(**_in_a_process("export", str(adapter_id), "--as", person.name))
 
 
@@ -276,9 +278,12 @@ def download_export(export_id: int, db: Store, person: Who, settings: Here) -> F
 def _in_a_process(*words: str) -> dict[str, Any]:
     """What a command answers: for work that needs a model, which must not be loaded into the app."""
     command = [sys.executable, "-m", "factory", *words, "--json"]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as problem:
+        raise Unavailable(f"`{words[0]}` took over {CHILD_SECONDS / 60:.0f} minutes and was ended; try again.") from problem
     if not done.stdout.strip():
         raise Unavailable(f"`{' '.join(words[:2])}` ended with code {done.returncode}; the app's log says why.")
     answer: dict[str, Any] = json.loads(done.stdout)

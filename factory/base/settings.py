@@ -85,12 +85,18 @@ def secret_key(settings: Settings) -> str:
         draft = path.with_suffix(f".{secrets.token_hex(4)}")
         if not path.exists():
             draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(32))
+            with draft.open("w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())  # an empty key after a power cut would let anybody sign
             with suppress(FileExistsError):  # another process was first, and then its key counts
                 os.link(draft, path)
             draft.unlink()
-        return path.read_text().strip()
+        key = path.read_text().strip()
     except OSError as problem:
         raise Unavailable(
             f"The folder {settings.home} cannot be written ({problem.strerror}); set FACTORY_HOME to one that can."
         ) from problem
+    if len(key) < 64:
+        raise Unavailable(f"The key in {path} is damaged; delete the file, start again, and everybody signs in anew.")
+    return key

@@ -37,7 +37,9 @@ def serve(desk: Desk, arguments: argparse.Namespace) -> int:
         sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", host, "--server.port", str(port),
         "--server.headless", "true", "--browser.gatherUsageStats", "false",
     ]  # fmt: skip
-    environment = os.environ | {"FACTORY_HOST": host, "FACTORY_PORT": str(port)}
+    command += ["--server.maxUploadSize", str(max(1, desk.settings.max_upload_bytes // 2**20))]
+    here = {"FACTORY_HOME": str(desk.settings.home), "FACTORY_HOST": host, "FACTORY_PORT": str(port)}
+    environment = os.environ | here
     # In a session of its own, so that Ctrl-C reaches this process alone and the app is then asked to end.
     app = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -81,11 +83,12 @@ def _need_free(host: str, port: int) -> None:
 
 def _wait_until_healthy(app: subprocess.Popen[bytes], host: str, port: int) -> None:
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is reached without a proxy
     deadline = time.monotonic() + HEALTHY_SECONDS
     while time.monotonic() < deadline:
         if app.poll() is not None:
             raise Unavailable(f"The app ended at once (code {app.returncode}); what it wrote above says why.")
-        with suppress(OSError), urllib.request.urlopen(f"http://{name}:{port}/_stcore/health", timeout=2):
+        with suppress(OSError), direct.open(f"http://{name}:{port}/_stcore/health", timeout=2):
             return
         time.sleep(0.2)
     raise Unavailable(f"The app did not answer within {HEALTHY_SECONDS} seconds; look at what it wrote above.")

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -155,8 +156,16 @@ def runs_follow(desk: Desk, arguments: argparse.Namespace) -> int:
 
 
 def worker(desk: Desk, arguments: argparse.Namespace) -> None:
-    """Work on queued runs until stopped."""
-    workers.work_forever(desk.settings)
+    """Work on queued runs until stopped, or until the app that started this one is gone."""
+    stop = threading.Event()
+    if arguments.beside_app:
+        threading.Thread(target=_stop_at_the_end_of_stdin, args=(stop,), daemon=True).start()
+    workers.work_forever(desk.settings, stop=stop)
+
+
+def _stop_at_the_end_of_stdin(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
 
 
 def work(desk: Desk, arguments: argparse.Namespace) -> None:

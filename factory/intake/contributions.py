@@ -98,6 +98,8 @@ def submit(
         "file_format": file_format,
         "licence": licence,
     }
+    # Once outside the lock, so that a file that is too large is refused without keeping others waiting.
+    _need_allowance(db, dataset_id, person, judging.among_others(db, dataset_id, judged, policy))
     with store.writing(db):
         judged = judging.among_others(db, dataset_id, judged, policy)
         _need_allowance(db, dataset_id, person, judged)

@@ -311,12 +311,20 @@ def _verify_rows(name: str, rows: list[dict[str, Any]], root: str, row_count: in
 
 
 def examples(
-    db: Database, dataset_id: int, *, state: str | None = None, search: str = "", limit: int = 50, offset: int = 0
+    db: Database,
+    dataset_id: int,
+    *,
+    person: Person,
+    state: str | None = None,
+    search: str = "",
+    limit: int = 50,
+    offset: int = 0,
 ) -> list[dict[str, Any]]:
     """Examples of a dataset, newest first, in one query, perhaps of one state, perhaps with `search` in their words.
 
     Dictionaries with example_id, state, content, bytes, licence, source, cluster_id, created_at, decided_at, reason,
     sentences (of the findings) and author: a display name for accepted ones, else None, so that review stays blind.
+    Accepted ones are open to everybody, others to their author, to reviewers (not those withdrawn) and to curators.
     """
     pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
     return store.rows(
@@ -328,10 +336,14 @@ def examples(
         join people p on p.id = s.person_id
         where s.dataset_id = :dataset_id and (:state is null or s.state = :state)
             and (:pattern is null or e.content like :pattern escape '\\')
+            and (s.state = 'accepted' or s.person_id = :me or :curates or (:reviews and s.state <> 'withdrawn'))
         order by s.example_id desc limit :limit offset :offset""",
         dataset_id=dataset_id,
         state=state,
         pattern=pattern,
+        me=person.id,
+        curates=int(person.may("curator")),
+        reviews=int(person.may("reviewer")),
         limit=limit,
         offset=offset,
     )

@@ -14,7 +14,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import secrets
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -230,6 +232,7 @@ def _event(db: Database, run_id: int, kind: str, words: str) -> None:
 def ask(db: Database, run_id: int, wish: str, *, person: Person) -> None:
     """Ask a training run to stop (and keep what it has) or to pause; it does so at its next step.
 
+    In a later stage a stop ends the process: the run is then interrupted, and a resume goes on at that stage.
     Raises NotAllowed unless it is one's own run (or one is an admin), Conflict when it is not training.
     """
     if wish not in ("stop", "pause"):
@@ -237,7 +240,11 @@ def ask(db: Database, run_id: int, wish: str, *, person: Person) -> None:
     with store.writing(db):
         run = _mine(db, run_id, person)
         if run["status"] == "running" and run["stage"] != "train":
-            raise Conflict(f"Run {run_id} is past its training (stage {run['stage']}), so there is nothing to {wish}.")
+            if wish == "pause" or not process_lives(run["pid"], run["pid_started"]):
+                raise Conflict(f"Run {run_id} is past its training (stage {run['stage']}), so there is nothing to {wish}.")
+            os.kill(run["pid"], signal.SIGTERM)  # `reap` then finds it interrupted, and a resume goes on at this stage
+            _event(db, run_id, "asked", f"{person.display_name} ended its stage {run['stage']}.")
+            return
         if not _change(db, run_id, ("running",), {"wish": wish}):
             raise Conflict(f"Run {run_id} is {run['status']}, so there is nothing to {wish}.")
         _event(db, run_id, "asked", f"{person.display_name} asked it to {wish}.")

@@ -91,7 +91,7 @@ def _look_round(
             except Unavailable as problem:
                 runs.abandon(db, run["id"], str(problem))
         return None
-    except sqlite3.OperationalError:  # locked for longer than the timeout: look again at the next turn
+    except (sqlite3.OperationalError, FactoryError):  # locked for long, or a full disk: look again at the next turn
         return trainer
 
 

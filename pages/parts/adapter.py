@@ -27,7 +27,7 @@ def result(db, adapter) -> None:
     b.metric("With the adapter", f"{found['tuned_loss']:.3f}", change, delta_color="inverse",
              help=f"perplexity {found['tuned_perplexity']:.1f}")  # fmt: skip
     c.metric("Difference, 95% interval", f"{found['low']:+.3f} to {found['high']:+.3f}")
-    sure = "better than its base" if found["high"] < 0 else "not distinguishable from its base"
+    sure = "better than its base" if found["high"] < 0 and found["row_count"] > 1 else "not distinguishable from its base"
     st.caption(f"Held-out loss in nats per token. On {found['row_count']} rows with {found['label_tokens']} tokens this "
                f"adapter is {sure} (paired bootstrap over rows).")  # fmt: skip
     for sample in evaluation.generations_of(db, found["id"]):

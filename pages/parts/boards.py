@@ -51,7 +51,7 @@ def of_adapters(db) -> None:
     picked = st.dataframe(
         table, hide_index=True, column_config=config, on_select="rerun", selection_mode="single-row", key="board"
     )
-    for place in picked.selection.rows:
+    for place in [place for place in picked.selection.rows if place < len(rows)]:
         st.switch_page("adapters.py", query_params={"adapter": str(rows[place]["adapter_id"])})
     download(table, "adapters")
     left, right = st.columns(2)

@@ -10,7 +10,7 @@ from pages import frame
 PER_PAGE = 25
 
 
-def rows(db, dataset) -> None:
+def rows(db, dataset, person) -> None:
     """The examples, searchable; a chosen row opens as a conversation."""
     left, right = st.columns([1, 2])
     state = left.selectbox(
@@ -20,7 +20,9 @@ def rows(db, dataset) -> None:
     counts = datasets.counts(db, dataset["id"])
     total = counts.get(state, 0)
     number = st.pagination(max(1, -(-total // PER_PAGE)), key="page") if total > PER_PAGE and not search else 1
-    found = datasets.examples(db, dataset["id"], state=state, search=search, limit=PER_PAGE, offset=(number - 1) * PER_PAGE)
+    found = datasets.examples(
+        db, dataset["id"], person=person, state=state, search=search, limit=PER_PAGE, offset=(number - 1) * PER_PAGE
+    )
     if not found:
         frame.empty("No example in this state matches.")
         return
@@ -37,7 +39,7 @@ def rows(db, dataset) -> None:
     picked = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="single-row", key=f"rows-{state}-{number}"
     )
-    for place in picked.selection.rows:
+    for place in [place for place in picked.selection.rows if place < len(found)]:
         frame.conversation(formats.messages(found[place]["content"]))
 
 

@@ -18,6 +18,12 @@ def buttons(db, run, person) -> None:
     training = run["status"] == "running" and run["stage"] == "train"
     offers = [
         (training, "Stop and keep", "stop_circle", lambda: runs.ask(db, run["id"], "stop", person=person)),
+        (
+            run["status"] == "running" and not training,
+            "End this stage",
+            "stop_circle",
+            lambda: runs.ask(db, run["id"], "stop", person=person),
+        ),
         (training, "Pause", "pause_circle", lambda: runs.ask(db, run["id"], "pause", person=person)),
         (run["status"] == "queued", "Cancel", "cancel", lambda: runs.cancel(db, run["id"], person=person)),
         (
@@ -53,14 +59,14 @@ def head(run) -> None:
 
 
 @st.fragment(run_every=2)
-def live(run_id: int) -> None:
-    """The moving part; when the run has ended, the whole page is drawn once more and the polling stops."""
+def live(run_id: int, drawn: tuple[str, str, str | None]) -> None:
+    """The moving part; when the run has ended, the polling stops. Whenever the state changes, so do the buttons."""
     with frame.store.connect(frame.settings()) as db:
         run = runs.get(db, run_id)
         head(run)
         curves.draw(db, run)
         log(run)
-    if run["status"] not in LIVE:
+    if (run["status"], run["stage"], run["wish"]) != drawn:
         st.rerun()
 
 
@@ -90,7 +96,7 @@ def whole(db, person, run_id: int) -> None:
         st.slider("Smoothing", 0.0, 0.95, 0.6, 0.05, key="smoothing", width=260)
         st.toggle("Log scale", key="log")
     if run["status"] in LIVE:
-        live(run_id)
+        live(run_id, (run["status"], run["stage"], run["wish"]))
     else:
         head(run)
         curves.draw(db, run)

@@ -86,7 +86,9 @@ def choose(model_name: str, *, on_gpu: bool) -> Recipe:
         st.caption(f"Alpha follows the rank: {2 * chosen.get('rank', base.rank)}.")
     if not on_gpu and "everything" in visible:
         st.caption("The optimizer is AdamW: the paged 8-bit one needs an NVIDIA GPU, and none is here.")
-    return replace(base, **chosen, base_model=model_name)
+    recipe = replace(base, **chosen, base_model=model_name)
+    st.session_state["recipe"] = recipe  # what is not shown any more stays as it was set
+    return recipe
 
 
 def load_yaml() -> None:

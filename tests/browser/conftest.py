@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -70,11 +69,11 @@ def workshop(base_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     port = free_port()
     process, link = start(home, port)
     yield Workshop(f"http://127.0.0.1:{port}", Settings(home=home, port=port), link, process)
-    os.killpg(process.pid, signal.SIGTERM)
+    process.terminate()
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -180,7 +181,10 @@ def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop
             time.sleep(0.5)
         trainer = runs.get(db, run_id)["pid"]
         assert trainer
-        os.killpg(workshop.process.pid, signal.SIGKILL)
+        app = psutil.Process(workshop.process.pid).children()
+        for each in (*app, workshop.process):  # what was started in a terminal, and the app itself
+            os.kill(each.pid, signal.SIGKILL)
+        psutil.wait_procs(app, timeout=20)
         workshop.process.wait()
         again, _ = start(workshop.settings.home, workshop.settings.port)
         try:
@@ -194,5 +198,5 @@ def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop
                 time.sleep(0.5)
             assert runs.get(db, run_id)["status"] == "stopped"
         finally:
-            os.killpg(again.pid, signal.SIGTERM)
+            again.terminate()
             again.wait(30)
