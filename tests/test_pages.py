@@ -169,6 +169,24 @@ def test_a_dataset_shows_each_of_its_parts(workshop: Workshop, part: str) -> Non
     assert not shown.error
 
 
+def test_a_curator_seals_held_out_rows_from_a_file(workshop: Workshop) -> None:
+    with store.connect(workshop.settings) as db:
+        dataset = datasets.create(
+            db, slug="unsealed", title="Unsealed", purpose="To be sealed.", guidelines="Any.", licence="CC0-1.0",
+            owner=person_of(db, "curator"),
+        )  # fmt: skip
+    shown = visit(workshop, "curator", "datasets", dataset="unsealed", part="Versions")
+    rows = "question,answer\nHow loud is a bell?,A bell is as loud as the metal it is made of allows.\n"
+    shown = shown.file_uploader(key="held-out").upload("rows.csv", rows.encode(), "text/csv").run()
+    shown = next(b for b in shown.button if b.label == "Seal these rows").click().run()
+    assert not shown.exception
+    assert not shown.error
+    with store.connect(workshop.settings) as db:
+        sealed = datasets.held_out(db, dataset["id"])
+    assert sealed
+    assert sealed["row_count"] == 1
+
+
 def test_freezing_without_anything_new_is_refused_in_words(workshop: Workshop) -> None:
     shown = visit(workshop, "curator", "datasets", dataset="bicycles", part="Versions")
     button = next(b for b in shown.button if "Freeze" in b.label)

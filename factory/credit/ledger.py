@@ -3,7 +3,9 @@
 Credits are minted for progress. An adapter that takes more of the held-out loss away than any paid adapter before it, on
 the very same held-out set, mints `credits_per_percent` (a rule in the dataset's policy) for every further percent. They
 are shared among the people whose examples caused it, in proportion to what was measured, and only where that is
-distinguishable from zero. Where the progress is not certain nothing is paid, and a transaction of kind 'hold' says why.
+distinguishable from zero. Where the gain over the base is not certain nothing is paid, and a transaction of kind 'hold'
+says why.
+Known gap: the further percent is a difference of two point estimates, so a lucky seed can be paid a little for nothing.
 
 Every transaction is a pure function of rows that nobody can change, so `verify` recomputes each one from them.
 """

@@ -34,7 +34,7 @@ def buttons(db, run, person) -> None:
         ),
     ]
     for offered, label, icon, act in offers:
-        if offered and row.button(label, icon=f":material/{icon}:", disabled=bool(run["wish"])):
+        if offered and row.button(label, icon=f":material/{icon}:", disabled=training and bool(run["wish"])):
             with frame.trying():
                 act()
                 frame.done("Asked. A training ends at its next step and keeps what it has." if training else "Done.")
