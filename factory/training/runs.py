@@ -240,7 +240,8 @@ def ask(db: Database, run_id: int, wish: str, *, person: Person) -> None:
     with store.writing(db):
         run = _mine(db, run_id, person)
         if run["status"] == "running" and run["stage"] != "train":
-            if wish == "pause" or not process_lives(run["pid"], run["pid_started"]):
+            another = run["pid"] != os.getpid() and process_lives(run["pid"], run["pid_started"])
+            if wish == "pause" or not another:
                 raise Conflict(f"Run {run_id} is past its training (stage {run['stage']}), so there is nothing to {wish}.")
             os.kill(run["pid"], signal.SIGTERM)  # `reap` then finds it interrupted, and a resume goes on at this stage
             _event(db, run_id, "asked", f"{person.display_name} ended its stage {run['stage']}.")
