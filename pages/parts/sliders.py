@@ -34,33 +34,39 @@ def stops(low: float, high: float, value: float, whole: bool) -> list[Any]:
 
 
 def widget(knob: Knob, value: Any) -> Any:
-    """The widget of one knob at `value`; returns what it is set to."""
-    shared: dict[str, Any] = {"key": f"knob-{knob.name}", "help": knob.help}
-    words = label(knob)
+    """The widget of one knob, at `value` until somebody moves it; returns what it is set to.
+
+    The value lies in the session's state and not in the widget, so that a preset moves what the browser shows too.
+    """
+    key, words = f"knob-{knob.name}", label(knob)
+    value = st.session_state.setdefault(key, _kind(knob)(value))
     if knob.scale == "toggle":
-        return st.toggle(words, value, **shared)
+        return st.toggle(words, key=key, help=knob.help)
     if knob.scale == "text":
-        return st.text_input(words, value, **shared)
+        return st.text_input(words, key=key, help=knob.help)
     if knob.scale == "choice" and isinstance(knob.default, str):
         shown = {"format_func": lambda choice: LABELS.get(choice, choice)}
-        return st.segmented_control(words, knob.choices, default=value, required=True, **shown, **shared)
+        return st.segmented_control(words, knob.choices, required=True, key=key, help=knob.help, **shown)
     if knob.scale == "choice":
-        return st.select_slider(words, sorted({*knob.choices, value}), value, **shared)
+        return st.select_slider(words, sorted({*knob.choices, value}), key=key, help=knob.help)
     low, high = knob.low or 0, knob.high or 0
     if knob.scale == "log":
-        return st.select_slider(
-            words, stops(low, high, value, knob.kind == "int"), value, format_func=lambda v: f"{v:g}", **shared
-        )
-    kind = int if knob.kind == "int" else float
+        options = stops(low, high, value, knob.kind == "int")
+        return st.select_slider(words, options, format_func=lambda v: f"{v:g}", key=key, help=knob.help)
+    kind = _kind(knob)
     if high - low > 1000:
-        return st.number_input(words, kind(low), kind(high), kind(value), kind(knob.step or 1), **shared)
-    return st.slider(words, kind(low), kind(high), kind(value), kind(knob.step or 1), **shared)
+        return st.number_input(words, kind(low), kind(high), step=kind(knob.step or 1), key=key, help=knob.help)
+    return st.slider(words, kind(low), kind(high), step=kind(knob.step or 1), key=key, help=knob.help)
+
+
+def _kind(knob: Knob) -> type:
+    return {"int": int, "float": float, "bool": bool, "str": str}[knob.kind]
 
 
 def begin_with(recipe: Recipe) -> None:
     """Put a preset or a loaded recipe under the sliders."""
     for knob in recipes.knobs():
-        st.session_state.pop(f"knob-{knob.name}", None)
+        st.session_state[f"knob-{knob.name}"] = _kind(knob)(getattr(recipe, knob.name))
     st.session_state["recipe"] = recipe
 
 

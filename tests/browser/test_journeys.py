@@ -17,6 +17,7 @@ from factory.base import people, store
 from factory.base.people import Person
 from factory.intake import datasets
 from factory.training import runs
+from factory.training.recipes import PRESETS
 from tests.browser.conftest import Workshop, start
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -61,6 +62,24 @@ def test_the_first_visitor_on_a_deep_link_meets_the_sign_in_and_comes_back(page:
     assert page.evaluate("document.cookie").find("factory_session") == -1
     second_tab.get_by_role("link", name="Sign out").click()
     expect(second_tab).to_have_url(re.compile("/sign-in"))
+
+
+def test_a_preset_moves_the_sliders_and_stays_when_something_else_is_changed(page: Page, workshop: Workshop) -> None:
+    account(workshop, "bert", "curator", "builder")
+    sign_in(page, workshop, "bert", "/train")
+    title(page, "Train")
+    expect(page.get_by_text("46 steps")).to_be_visible()
+    page.get_by_role("button", name="Quick try").click()
+    expect(page.get_by_text("40 steps")).to_be_visible()
+    expect(page.get_by_role("spinbutton", name="Max steps (steps)")).to_have_value("40")
+    page.get_by_label("Name of the run").fill("A name")
+    page.keyboard.press("Tab")
+    page.get_by_text("everything", exact=True).click()
+    expect(page.get_by_text("Gradient checkpointing")).to_be_visible()
+    page.get_by_text("simple", exact=True).click()
+    expect(page.get_by_text("Gradient checkpointing")).not_to_be_visible()
+    expect(page.get_by_text("40 steps")).to_be_visible()
+    assert not page.get_by_text("set via the Session State API").count()
 
 
 def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, workshop: Workshop, tmp_path: Path) -> None:
@@ -117,6 +136,8 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
     page.get_by_role("button", name="Start the training").click()
     expect(page.get_by_role("heading", name="Journey")).to_be_visible()
     run_id = int(re.search(r"run=(\d+)", page.url).group(1))  # type: ignore[union-attr]
+    with store.connect(workshop.settings) as db:
+        assert runs.get(db, run_id)["recipe"] == PRESETS["quick try"]
 
     # the curve moves by itself
     progress = page.get_by_text(re.compile(r"Step \d+ of \d+")).first
@@ -169,8 +190,6 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
 def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop) -> None:
     builder = account(workshop, "bert", "curator", "builder")
     with store.connect(workshop.settings) as db:
-        from factory.training.recipes import PRESETS
-
         version = datasets.versions(db, datasets.get(db, "python-standard-library")["id"])[-1]
         recipe = PRESETS["quick try"]
         run_id = runs.create(
