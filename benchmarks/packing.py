@@ -1,6 +1,8 @@
 """How much faster a training step is when rows are packed and share their prefix, against plain padded batches.
 
-Both take the same rows, the same base model, the same LoRA, and give the same gradients (a test holds that). Run it on an
+    python -m benchmarks.packing [--quick]
+
+Both take the same rows, the same base model and the same LoRA, and give the same gradients (a test holds that). Run it on an
 otherwise idle machine; `--quick` takes under 50 s. The last line printed is one JSON object; the figure is `ratio`.
 """
 
