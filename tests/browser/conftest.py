@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from factory.adapters import talk
 from factory.base.settings import ROOT, Settings
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
@@ -69,6 +70,7 @@ def workshop(base_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     port = free_port()
     process, link = start(home, port)
     yield Workshop(f"http://127.0.0.1:{port}", Settings(home=home, port=port), link, process)
+    talk.free(Settings(home=home))
     process.terminate()
     try:
         process.wait(20)
