@@ -179,15 +179,6 @@ def flow(counts: Mapping[str, int]) -> go.Figure:
     return figure
 
 
-def histogram(values: Sequence[float], *, x: str, limit: float | None = None) -> go.Figure:
-    """How often each size occurs; `limit` draws the line above which rows are cut."""
-    figure = _figure(x=x, y="rows", height=200, showlegend=False, bargap=0.05)
-    figure.add_histogram(x=list(values), marker_color=COLOURS[0], nbinsx=40)
-    if limit is not None:
-        figure.add_vline(x=limit, line_color=COLOURS[1], line_dash="dot")
-    return figure
-
-
 def _short(text: str, most: int = 28) -> str:
     """A label that leaves room for its chart, with nothing in it that Plotly would take for HTML.
 

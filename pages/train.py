@@ -61,7 +61,7 @@ def show_estimate(guess, recipe, version) -> None:
     st.caption(f"{guess.steps} steps · {guess.tokens_per_epoch:,} tokens an epoch · {recipe.effective_batch} rows a step")
     for sentence in [*recipes.warnings(recipe, version["row_count"]), *guess.notes]:
         st.warning(sentence, icon=":material/lightbulb:")
-    rates = [recipes.learning_rate_at(recipe, step, guess.steps) for step in range(1, guess.steps + 1)]
+    rates = recipes.planned_rates(recipe, guess.steps)
     st.plotly_chart(charts.schedule(rates), key="schedule", config={"displayModeBar": False})
 
 

@@ -99,7 +99,6 @@ def start_trainer(settings: Settings, run: dict[str, Any]) -> subprocess.Popen[b
     """Start a process that works on a queued run: `python -m factory work ID`, in its own session, writing to a file."""
     folder = settings.runs / run["folder"]
     environment = {
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait by spinning made training 6 to 8 times slower beside other work
         **os.environ,
         "FACTORY_HOME": str(settings.home),
         "HF_HUB_OFFLINE": "1",

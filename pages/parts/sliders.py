@@ -16,21 +16,8 @@ LABELS = {"rank": "LoRA rank", "alpha": "LoRA alpha", "alpha_linked": "Alpha fol
 
 def label(knob: Knob) -> str:
     """A knob's name as a person reads it, with its unit."""
-    words = LABELS.get(knob.name, knob.name.replace("_", " ").capitalize())
+    words = LABELS.get(knob.name, knob.label)
     return f"{words} ({knob.unit})" if knob.unit else words
-
-
-def stops(low: float, high: float, value: float, whole: bool) -> list[Any]:
-    """Where a logarithmic slider stops: 1, 2, 3, 5, 7 of each power of ten, the ends, and the present value.
-
-    >>> stops(1, 10, 4, True)
-    [1, 2, 3, 4, 5, 7, 10]
-    """
-    kind = int if whole else float
-    powers = [factor * 10.0**power for power in range(-7, 6) for factor in (1, 2, 3, 5, 7)]
-    if whole and high >= 1024:
-        powers = [float(factor * 2**power) for power in range(21) for factor in (2, 3)]
-    return sorted({kind(round(p, 9)) for p in powers if low <= p <= high} | {kind(low), kind(high), kind(value)})
 
 
 def widget(knob: Knob, value: Any) -> Any:
@@ -49,11 +36,10 @@ def widget(knob: Knob, value: Any) -> Any:
         return st.segmented_control(words, knob.choices, required=True, key=key, help=knob.help, **shown)
     if knob.scale == "choice":
         return st.select_slider(words, sorted({*knob.choices, value}), key=key, help=knob.help)
-    low, high = knob.low or 0, knob.high or 0
     if knob.scale == "log":
-        options = stops(low, high, value, knob.kind == "int")
-        return st.select_slider(words, options, format_func=lambda v: f"{v:g}", key=key, help=knob.help)
+        return st.select_slider(words, knob.steps(value), format_func=lambda v: f"{v:g}", key=key, help=knob.help)
     kind = _kind(knob)
+    low, high = knob.low or 0, knob.high or 0
     if high - low > 1000:
         return st.number_input(words, kind(low), kind(high), step=kind(knob.step or 1), key=key, help=knob.help)
     return st.slider(words, kind(low), kind(high), step=kind(knob.step or 1), key=key, help=knob.help)
