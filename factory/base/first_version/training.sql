@@ -1,0 +1,48 @@
+create table runs (
+    id integer primary key,
+    name text not null,
+    person_id integer not null references people(id),
+    status text not null check (status in
+        ('queued', 'running', 'paused', 'stopped', 'interrupted', 'failed', 'cancelled', 'done')),
+    stage text not null default 'train',              -- while running: the stage of the line it is in
+    recipe text not null,                             -- JSON of recipes.Recipe, complete
+    version_id integer not null references dataset_versions(id),
+    version_root text not null,
+    held_out_root text,
+    model_name text not null,
+    model_hash text not null,
+    manifest text not null,                           -- JSON: library versions, threads, device, template fingerprint
+    estimate text not null,                           -- JSON of estimate.Estimate, as predicted before the start
+    measured text,                                    -- JSON, the same keys as measured at the end
+    parent_run_id integer references runs(id),
+    folder text not null,                             -- relative to the runs folder
+    queue_order real not null,
+    queued_at real not null,
+    started_at real,
+    ended_at real,
+    heartbeat_at real,
+    pid integer,
+    pid_started real,                                 -- the process's own start time: a reused pid is another one
+    token text,                                       -- of the one process that may write for this run
+    wish text check (wish in ('stop', 'pause')),      -- what a person asked for; the loop reads it
+    steps_total integer,
+    steps_done integer not null default 0,
+    error text
+) strict;
+create index runs_status on runs (status, queue_order);
+create table metrics (
+    run_id integer not null references runs(id),
+    name text not null,
+    step integer not null,
+    value real not null,
+    at real not null,
+    primary key (run_id, name, step)
+) strict, without rowid;
+create table run_events (
+    id integer primary key,
+    run_id integer not null references runs(id),
+    at real not null,
+    kind text not null,
+    words text not null
+) strict;
+create index run_events_run on run_events (run_id, id);
