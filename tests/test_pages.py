@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -312,3 +312,16 @@ def test_every_knob_is_on_the_page_at_everything(workshop: Workshop) -> None:
     keys = {element.key for element in shown.main if getattr(element, "key", None)}
     hidden = {"base_model", "optimizer"}
     assert {f"knob-{knob.name}" for knob in recipes.knobs()} - keys <= {f"knob-{name}" for name in hidden | {"alpha"}}
+
+
+def test_values_of_a_browser_that_has_not_seen_the_preset_yet_cannot_undo_it(workshop: Workshop) -> None:
+    shown = visit(workshop, "builder", "train")
+    stale = shown._tree.get_widget_states()  # all that the browser shows before it hears of the click
+    shown = shown.button(key="preset-quick try").click().run()
+    shown = shown._run(stale)
+    assert not shown.exception
+    shown = next(b for b in shown.button if b.label == "Start the training").click().run()
+    with store.connect(workshop.settings) as db:
+        newest = runs.listing(db, limit=1)[0]
+        assert newest["recipe"] == replace(recipes.PRESETS["quick try"], base_model=newest["model_name"])
+        runs.cancel(db, newest["id"], person=person_of(db, "builder"))

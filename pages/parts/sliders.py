@@ -25,7 +25,7 @@ def widget(knob: Knob, value: Any) -> Any:
 
     The value lies in the session's state and not in the widget, so that a preset moves what the browser shows too.
     """
-    key, words = f"knob-{knob.name}", label(knob)
+    key, words = _key(knob.name), label(knob)
     value = st.session_state.setdefault(key, _kind(knob)(value))
     if knob.scale == "toggle":
         return st.toggle(words, key=key, help=knob.help)
@@ -49,10 +49,19 @@ def _kind(knob: Knob) -> type:
     return {"int": int, "float": float, "bool": bool, "str": str}[knob.kind]
 
 
+def _key(name: str) -> str:
+    """The key of a knob's widget in this generation of the sliders; `begin_with` raises the generation.
+
+    A browser that has not heard of a preset yet still sends the values it shows: they go to the old generation's widgets,
+    which are gone, and cannot undo the preset.
+    """
+    generation = st.session_state.get("generation", 0)
+    return f"knob-{name}-{generation}" if generation else f"knob-{name}"
+
+
 def begin_with(recipe: Recipe) -> None:
-    """Put a preset or a loaded recipe under the sliders."""
-    for knob in recipes.knobs():
-        st.session_state[f"knob-{knob.name}"] = _kind(knob)(getattr(recipe, knob.name))
+    """Put a preset or a loaded recipe under the sliders: new widgets that start from it."""
+    st.session_state["generation"] = st.session_state.get("generation", 0) + 1
     st.session_state["recipe"] = recipe
 
 
@@ -68,7 +77,7 @@ def choose(model_name: str, *, on_gpu: bool) -> Recipe:
     visible = GROUPS[: GROUPS.index(shown) + 1]
     chosen: dict[str, Any] = {}
     columns = st.columns(2, gap="medium")
-    linked = st.session_state.get("knob-alpha_linked", base.alpha_linked)
+    linked = st.session_state.get(_key("alpha_linked"), base.alpha_linked)
     hidden = {"base_model"} | ({"alpha"} if linked else set()) | (set() if on_gpu else {"optimizer"})
     knobs = [knob for knob in recipes.knobs() if knob.group in visible and knob.name not in hidden]
     for place, knob in enumerate(knobs):

@@ -82,6 +82,22 @@ def test_a_preset_moves_the_sliders_and_stays_when_something_else_is_changed(pag
     assert not page.get_by_text("set via the Session State API").count()
 
 
+def test_a_preset_wins_over_what_the_browser_still_showed_when_it_was_clicked(page: Page, workshop: Workshop) -> None:
+    account(workshop, "bert", "curator", "builder")
+    sign_in(page, workshop, "bert", "/train")
+    title(page, "Train")
+    expect(page.get_by_text("46 steps")).to_be_visible()
+    name = page.get_by_label("Name of the run")
+    for preset, steps in (("Quick try", "40"), ("Balanced", "0"), ("Quick try", "40")):
+        page.get_by_role("button", name=preset).click()  # and typing goes on at once, before any answer
+        name.fill(f"Typed after {preset} {steps}")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("spinbutton", name="Max steps (steps)")).to_have_value(steps)
+        page.wait_for_timeout(1500)
+        expect(page.get_by_role("spinbutton", name="Max steps (steps)")).to_have_value(steps)
+    expect(page.get_by_text("40 steps")).to_be_visible()
+
+
 def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, workshop: Workshop, tmp_path: Path) -> None:
     for name, roles in (
         ("clara", ("contributor",)),
