@@ -113,6 +113,20 @@ def _datasets(commands: Commands) -> None:
     export = _leaf(datasets, "export", "rows:datasets_export", "write a frozen version as JSON lines")
     export.add_argument("version", metavar="SLUG[@N]")
     export.add_argument("--to", type=Path, metavar="FILE", help="default: stdout")
+    publish = _leaf(datasets, "publish", "versions:publish", "write a version for others: rows, card, Croissant, proof")
+    publish.add_argument("version", metavar="SLUG[@N]")
+    publish.add_argument("--to", type=Path, required=True, metavar="FILE.zip", help="a zip file, or a folder to make")
+    bring = _leaf(datasets, "import", "versions:bring", "take in a version that another installation published")
+    bring.add_argument("file", type=Path, metavar="FILE.zip")
+    bring.add_argument("--slug", default="", help="the short name it gets here (default: its own)")
+    diff = _leaf(datasets, "diff", "versions:diff", "say what changed from one version to another")
+    diff.add_argument("older", metavar="SLUG@N")
+    diff.add_argument("newer", metavar="SLUG[@N]")
+    prove = _leaf(datasets, "prove", "versions:prove", "write the proof that a row is in a version, or is not")
+    prove.add_argument("version", metavar="SLUG[@N]")
+    prove.add_argument("--example", type=int, metavar="N", help="the number of an example here")
+    prove.add_argument("--hash", metavar="SHA256", help="the content hash of a row")
+    prove.add_argument("--row", type=Path, metavar="FILE.json", help='the words: {"messages": […]}')
 
 
 def _rows(commands: Commands) -> None:

@@ -5,6 +5,7 @@ import streamlit as st
 from factory.intake import datasets, policy
 from pages import frame
 from pages.parts import dataset as parts
+from pages.parts import versions
 
 
 def cards(db, person) -> None:
@@ -25,6 +26,7 @@ def cards(db, person) -> None:
             c.metric("people", row["people"])
             st.caption(f"{row['licence']} · {row['versions']} frozen version{'s' if row['versions'] != 1 else ''}")
     if person.may("curator"):
+        versions.bring(db, person)
         with st.expander("Open a new dataset", icon=":material/add:"), st.form("new", border=False):
             title = st.text_input("Title", max_chars=120)
             slug = st.text_input("Short name for links and commands", placeholder="bicycle-repair")

@@ -113,7 +113,8 @@ def version(
         db,
         "dataset_versions",
         {
-            "dataset_id": dataset_id, "number": number, "root": merkle_root(hashes), "row_count": len(examples),
+            "dataset_id": dataset_id, "number": number, "root": merkle_root(hashes),
+            "sorted_root": merkle_root(sorted(hashes)), "row_count": len(examples),
             "held_out_set_id": held_out, "policy_id": policy_id, "frozen_by": owner, "frozen_at": 2.0,
         },
     )  # fmt: skip

@@ -247,18 +247,3 @@ def test_verification_names_the_first_row_that_was_tampered_with(
     with pytest.raises(Invalid) as caught:
         datasets.verify_version(db, version["id"])
     assert words in str(caught.value)
-
-
-def test_anybody_can_check_that_a_row_is_in_a_version(db: Database, curator: Person, dataset_id: int) -> None:
-    ids = take_in(db, dataset_id, curator, TREES[:7])
-    version = datasets.freeze(db, dataset_id, person=curator)
-    for example_id in ids:
-        proof = datasets.proof(db, version["id"], example_id)
-        assert (
-            merkle.root_from_path(proof["content_hash"], proof["position"], proof["row_count"], proof["path"])
-            == version["root"]
-        )
-    with pytest.raises(NotFound):
-        datasets.proof(db, version["id"], 999)
-    with pytest.raises(NotFound):
-        datasets.version(db, 999)

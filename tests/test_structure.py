@@ -20,12 +20,12 @@ ORDER = [
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
-    " contributions reviews demo_reviewers datasets sample",
+    " contributions reviews demo_reviewers datasets proofs publishing importing sample",
     "training": "recipes sources models encoding estimate forecast checkpoints loop runs worker",
     "adapters": "kept evaluation talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes",
-    "commands": "desk people rows training results house",
+    "api": "caller limit shapes routes versions",
+    "commands": "desk people rows versions training results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {"factory.training.loop", "factory.adapters.chat", "factory.credit.gradients"}

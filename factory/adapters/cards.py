@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from factory.adapters import evaluation, kept
 from factory.base import store
 from factory.intake import datasets
+from factory.intake import policy as policies
 from factory.training import recipes, runs
 
 LOADING = """\
@@ -21,21 +22,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("BASE"), "FOLDER")
 """
-# What hubs call the licences they know; any other one is "other" with a name.
-HUB_LICENCES = {
-    name: name
-    for name in [
-        "apache-2.0",
-        "mit",
-        "cc0-1.0",
-        "cc-by-4.0",
-        "cc-by-sa-4.0",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "isc",
-        "unlicense",
-    ]
-} | {"pddl-1.0": "pddl", "odc-by-1.0": "odc-by"}
 
 
 def plain(text: str) -> str:
@@ -108,12 +94,10 @@ def contributors(db: Database, version_id: int) -> list[dict[str, Any]]:
 
 
 def _head(base: str, version: dict[str, Any]) -> str:
-    licence = str(version["licence"]).lower()
-    named = {"license": HUB_LICENCES[licence]} if licence in HUB_LICENCES else {"license": "other", "license_name": licence}
     about = {
         "base_model": base,
         "library_name": "peft",
-        **named,
+        **policies.hub_licence(version["licence"]),
         "pipeline_tag": "text-generation",
         "tags": ["lora", "model-factory", str(version["slug"])],
     }

@@ -34,6 +34,12 @@ class Rows(BaseModel):
     rows: list[list[Message]] = Field(min_length=1, max_length=10_000)
 
 
+class OneRow(BaseModel):
+    """One conversation."""
+
+    messages: list[Message] = Field(min_length=1, max_length=1_000)
+
+
 class Offer(Rows):
     """Rows to submit, and under what terms."""
 

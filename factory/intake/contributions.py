@@ -158,6 +158,29 @@ def _keep(db: Database, record: dict[str, Any], judged: list[Judged], *, superse
     return Submission(submission_id, ids, len(judged) - refused, refused, findings, judged)
 
 
+def take_over(db: Database, dataset_id: int, people_ids: dict[str, int], rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Rows (content, content_hash, contributor, licence) of another installation's version as its contributors'; their ids.
+
+    Whether they may come in is judged by the caller (`importing.bring`), in whose transaction this runs.
+    """
+    now, ids, submissions = store.now(), [], dict[tuple[str, str], int]()
+    for position, row in enumerate(rows):
+        about = {"dataset_id": dataset_id, "person_id": people_ids[row["contributor"]], "created_at": now}
+        given = {**about, "source": "import", "licence": row["licence"]}
+        key = (row["contributor"], row["licence"])
+        submissions[key] = submissions.get(key) or store.insert(db, "submissions", given)
+        example_id = 1 + (store.value(db, "select max(id) from examples") or 0)
+        example = {
+            "id": example_id, **about, "submission_id": submissions[key], "position": position, "content": row["content"],
+            "content_hash": row["content_hash"], "bytes": len(row["content"].encode()), "cluster_id": example_id,
+            "refused_by_checks": 0,
+        }  # fmt: skip
+        store.insert(db, "examples", example)
+        similarity.index(db, dataset_id, example_id, row["content"])
+        ids.append(example_id)
+    return ids
+
+
 def _spare_refusals(db: Database, person_id: int, now: float) -> int:
     kept = "select count(*) from examples where person_id = ? and created_at > ? and refused_by_checks"
     return min(KEPT_REFUSED, KEPT_REFUSED_DAILY - int(store.value(db, kept, person_id, now - DAY_SECONDS)))

@@ -17,7 +17,7 @@ from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
 from factory.intake import checks, formats, judging
 from factory.intake import policy as policies
-from factory.intake.merkle import merkle_path, merkle_root
+from factory.intake.merkle import merkle_root
 from factory.intake.policy import LICENCES, Policy
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
@@ -206,7 +206,8 @@ def freeze(db: Database, dataset_id: int, *, person: Person, note: str = "") -> 
         )
         if not taken:
             raise Invalid("Nothing is accepted yet, so there is nothing to freeze; review what waits first.")
-        root = merkle_root([record["content_hash"] for record in taken])
+        hashes = [record["content_hash"] for record in taken]
+        root = merkle_root(hashes)
         sealed = held_out(db, dataset_id)
         latest = store.row(db, f"{VERSION} where v.dataset_id = ? order by v.number desc limit 1", dataset_id)
         set_id = sealed["id"] if sealed else None
@@ -216,6 +217,7 @@ def freeze(db: Database, dataset_id: int, *, person: Person, note: str = "") -> 
             "dataset_id": dataset_id,
             "number": 1 + (latest["number"] if latest else 0),
             "root": root,
+            "sorted_root": merkle_root(sorted(hashes)),
             "row_count": len(taken),
             "held_out_set_id": set_id,
             "policy_id": policies.current(db, dataset_id)[0],
@@ -249,6 +251,15 @@ def versions(db: Database, dataset_id: int | None = None) -> list[dict[str, Any]
     )
 
 
+def numbered(db: Database, slug: str, number: int | None = None) -> dict[str, Any]:
+    """The version of a dataset with this number, the newest without one. Raises NotFound."""
+    found = versions(db, get(db, slug)["id"])
+    chosen = next((one for one in found if number in (None, one["number"])), None)
+    if chosen is None:
+        raise NotFound(f"{slug} has no version{f' {number}' if number else ''}; list its versions, or freeze one first.")
+    return chosen
+
+
 def version_content(db: Database, version_id: int) -> Iterator[tuple[int, int, str]]:
     """(position, example id, canonical text) of a version's rows, in order."""
     sql = (
@@ -256,27 +267,6 @@ def version_content(db: Database, version_id: int) -> Iterator[tuple[int, int, s
         " where r.version_id = ? order by r.position"
     )
     yield from db.execute(sql, [version_id])
-
-
-def proof(db: Database, version_id: int, example_id: int) -> dict[str, Any]:
-    """That an example is in a version, for anybody to check with `merkle.root_from_path`. Raises NotFound when it is not.
-
-    Keys: slug, number, root, row_count, example_id, position, content_hash, path.
-    """
-    frozen = version(db, version_id)
-    rows = store.rows(
-        db, "select example_id, content_hash from version_rows where version_id = ? order by position", version_id
-    )
-    position = next((i for i, row in enumerate(rows) if row["example_id"] == example_id), None)
-    if position is None:
-        raise NotFound(f"Example {example_id} is not in version {frozen['number']} of {frozen['slug']}.")
-    return {
-        **{key: frozen[key] for key in ("slug", "number", "root", "row_count")},
-        "example_id": example_id,
-        "position": position,
-        "content_hash": rows[position]["content_hash"],
-        "path": merkle_path([row["content_hash"] for row in rows], position),
-    }
 
 
 def verify_version(db: Database, version_id: int) -> None:
@@ -290,7 +280,10 @@ def verify_version(db: Database, version_id: int) -> None:
         "select r.position, r.example_id, r.content_hash, e.content, e.content_hash as own_hash from version_rows r"
         " left join examples e on e.id = r.example_id where r.version_id = ? order by r.position"
     )
-    _verify_rows(name, store.rows(db, sql, version_id), frozen["root"], frozen["row_count"])
+    rows = store.rows(db, sql, version_id)
+    _verify_rows(name, rows, frozen["root"], frozen["row_count"])
+    if merkle_root(sorted(row["content_hash"] for row in rows)) != frozen["sorted_root"]:
+        raise Invalid(f"The root of the sorted hashes of {name} is not what was frozen; restore the database from a backup.")
     if frozen["held_out_set_id"] is not None:
         sql = "select position, content_hash, content from held_out_rows where set_id = ? order by position"
         rows = store.rows(db, sql, frozen["held_out_set_id"])

@@ -33,6 +33,10 @@ LICENCES: dict[str, frozenset[str]] = {
     "CC-BY-SA-4.0": PUBLIC_DOMAIN | {"CC-BY-4.0", "CC-BY-SA-4.0"},
 }
 
+# What hubs call the licences they know, where it is not the SPDX identifier in small letters.
+ON_HUBS = {"PDDL-1.0": "pddl", "ODC-By-1.0": "odc-by"}
+NOT_ON_HUBS = frozenset({"0BSD", "MIT-0", "PSF-2.0"})
+
 
 def _rule(default: Any, help: str, low: float, high: float) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
@@ -123,6 +127,17 @@ def current(db: Database, dataset_id: int) -> tuple[int, Policy]:
     if found is None:
         raise NotFound(f"There is no dataset {dataset_id}; `datasets list` shows those there are.")
     return found["id"], from_json(found["rules"])
+
+
+def hub_licence(licence: str) -> dict[str, str]:
+    """The lines of a hub's card that name a licence.
+
+    >>> hub_licence("CC-BY-4.0"), hub_licence("PSF-2.0")
+    ({'license': 'cc-by-4.0'}, {'license': 'other', 'license_name': 'psf-2.0'})
+    """
+    if licence not in LICENCES or licence in NOT_ON_HUBS:
+        return {"license": "other", "license_name": licence.lower()}
+    return {"license": ON_HUBS.get(licence, licence.lower())}
 
 
 def licence_problem(dataset_licence: str, licence: str) -> str | None:

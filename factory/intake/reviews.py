@@ -177,6 +177,14 @@ def _settle(db: Database, example_id: int, dataset_id: int, decision: str) -> st
     return DECISIONS[decision]
 
 
+def accept_imported(db: Database, example_ids: list[int]) -> None:
+    """Examples whose acceptance another installation decided, in the transaction that takes them over."""
+    now = store.now()
+    for example_id in example_ids:
+        record = {"example_id": example_id, "decision": "accepted", "by": "import", "verdict_ids": "[]", "at": now}
+        store.insert(db, "decisions", record)
+
+
 def record_of(db: Database, reviewer: Person) -> dict[str, Any]:
     """How a reviewer's verdicts fared: verdicts, settled, agreed (with the decision that stands), seconds (mean)."""
     found = store.row(

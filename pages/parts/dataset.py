@@ -6,6 +6,7 @@ import streamlit as st
 from factory import charts
 from factory.intake import datasets, formats, reviews
 from pages import frame
+from pages.parts import versions as sharing
 
 PER_PAGE = 25
 
@@ -54,7 +55,9 @@ def versions(db, dataset, person) -> None:
                 with frame.trying():
                     datasets.verify_version(db, row["id"])
                     st.success("Every row and the Merkle root are as frozen.")
+            sharing.shared(db, row)
             st.page_link("train.py", label="Train on it", query_params={"version": str(row["id"])}, icon=":material/tune:")
+    sharing.changes(db, rows)
     if not rows:
         frame.empty("Nothing is frozen yet. A version can be frozen once examples are accepted.")
     if person.may("curator"):

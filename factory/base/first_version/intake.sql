@@ -37,7 +37,7 @@ create table submissions (
     id integer primary key,
     dataset_id integer not null references datasets(id),
     person_id integer not null references people(id),
-    source text not null check (source in ('form', 'file', 'terminal', 'api')),
+    source text not null check (source in ('form', 'file', 'terminal', 'api', 'import')),
     file_name text,
     file_format text,
     licence text not null,
@@ -95,7 +95,7 @@ create table decisions (                              -- written in the transact
     id integer primary key,
     example_id integer not null references examples(id),
     decision text not null check (decision in ('accepted', 'returned', 'rejected')),
-    by text not null check (by in ('review', 'appeal')),
+    by text not null check (by in ('review', 'appeal', 'import')),
     reason text,
     verdict_ids text not null,                        -- JSON list of the verdicts it was computed from
     at real not null
@@ -135,6 +135,7 @@ create table dataset_versions (
     dataset_id integer not null references datasets(id),
     number integer not null,
     root text not null,                               -- Merkle root over the rows, in order
+    sorted_root text not null,                        -- the same over their hashes in ascending order: proves absence
     row_count integer not null,
     held_out_set_id integer references held_out_sets(id),
     policy_id integer not null references policies(id),

@@ -1,0 +1,141 @@
+"""That a row is in a frozen version, or is not: proofs that a stranger checks offline. And what two versions differ in.
+
+A version has two roots: one over its rows in their order, one over their hashes in ascending order. A path below the first
+shows a row at its place. Two neighbours below the second, one smaller and one larger than a hash, show that it is not there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from factory.base import store
+from factory.base.errors import Invalid, NotFound
+from factory.intake import datasets, formats
+from factory.intake.merkle import merkle_path, root_from_path
+
+
+def prove(db: Database, version_id: int, content_hash: str) -> dict[str, Any]:
+    """The proof that content with this SHA-256 is in a version, or that it is not, whichever is true.
+
+    Keys: kind ("inclusion" or "absence"), slug, number, row_count, content_hash, and root, position, path; or sorted_root,
+    before, after: the neighbours in ascending order, each with content_hash, position and path, or None at an end.
+    Raises Invalid for what is no hash, NotFound for an unknown version.
+    """
+    content_hash = content_hash.strip().lower()
+    if len(content_hash) != 64 or set(content_hash) - set("0123456789abcdef"):
+        raise Invalid("A content hash is 64 hexadecimal digits: the SHA-256 of an example's canonical text.")
+    frozen = datasets.version(db, version_id)
+    hashes = [
+        record["content_hash"]
+        for record in store.rows(
+            db, "select content_hash from version_rows where version_id = ? order by position", version_id
+        )
+    ]
+    about = {**{key: frozen[key] for key in ("slug", "number", "row_count")}, "content_hash": content_hash}
+    if content_hash in hashes:
+        place = hashes.index(content_hash)
+        return {"kind": "inclusion", **about, "root": frozen["root"], "position": place, "path": merkle_path(hashes, place)}
+    ascending = sorted(hashes)
+    above = sum(one < content_hash for one in ascending)
+    return {
+        "kind": "absence",
+        **about,
+        "sorted_root": frozen["sorted_root"],
+        "before": _neighbour(ascending, above - 1),
+        "after": _neighbour(ascending, above),
+    }
+
+
+def _neighbour(ascending: list[str], place: int) -> dict[str, Any] | None:
+    if not 0 <= place < len(ascending):
+        return None
+    return {"content_hash": ascending[place], "position": place, "path": merkle_path(ascending, place)}
+
+
+def prove_example(db: Database, version_id: int, example_id: int) -> dict[str, Any]:
+    """`prove` for an example of this installation, by its number. Raises NotFound."""
+    content_hash = store.value(db, "select content_hash from examples where id = ?", example_id)
+    if content_hash is None:
+        raise NotFound(f"There is no example {example_id}; a dataset's page lists those that are accepted.")
+    return {**prove(db, version_id, content_hash), "example_id": example_id}
+
+
+def prove_messages(db: Database, version_id: int, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """`prove` for somebody's words, brought into canonical form first. Raises Invalid."""
+    return prove(db, version_id, formats.content_hash(formats.canonical(messages)))
+
+
+def check(proof: dict[str, Any]) -> bool:
+    """Whether a proof holds against the root that is in it; compare that root with the published one yourself.
+
+    The same few lines, without this program, are in docs/check_proof.py.
+    """
+    count, wanted = proof["row_count"], proof["content_hash"]
+    if proof["kind"] == "inclusion":
+        return root_from_path(wanted, proof["position"], count, proof["path"]) == proof["root"]
+    before, after = proof["before"], proof["after"]
+    sides = [side for side in (before, after) if side]
+    return (
+        bool(sides)
+        and all(
+            root_from_path(side["content_hash"], side["position"], count, side["path"]) == proof["sorted_root"]
+            for side in sides
+        )
+        and (before["content_hash"] < wanted if before else after["position"] == 0)
+        and (wanted < after["content_hash"] if after else before["position"] == count - 1)
+        and (not (before and after) or before["position"] + 1 == after["position"])
+    )
+
+
+def difference(db: Database, older_id: int, newer_id: int) -> dict[str, Any]:
+    """What changed from one version of a dataset to another.
+
+    Keys: slug, older and newer (numbers), added, removed, kept (counts), withdrawn (of the removed), people (who added:
+    person, added, removed; most first), held_out_changed, policy_changed, and rows: up to 1,000 of what was added or
+    removed, each with example_id, content, change. Raises NotFound, Invalid for versions of two datasets.
+    """
+    older, newer = datasets.version(db, older_id), datasets.version(db, newer_id)
+    if older["dataset_id"] != newer["dataset_id"]:
+        raise Invalid("These are versions of two datasets; choose two of the same one.")
+    changed = """
+        with changed as (
+            select example_id, 'added' as change from version_rows where version_id = :newer
+                and content_hash not in (select content_hash from version_rows where version_id = :older)
+            union all select example_id, 'removed' from version_rows where version_id = :older
+                and content_hash not in (select content_hash from version_rows where version_id = :newer))
+    """
+    ids = {"older": older_id, "newer": newer_id}
+    totals = store.row(
+        db,
+        changed + "select coalesce(sum(c.change = 'added'), 0) as added, coalesce(sum(c.change = 'removed'), 0) as removed,"
+        " coalesce(sum(c.change = 'removed' and w.example_id is not null), 0) as withdrawn"
+        " from changed c left join withdrawals w on w.example_id = c.example_id",
+        **ids,
+    )
+    assert totals is not None
+    people = store.rows(
+        db,
+        changed + "select p.display_name as person, sum(c.change = 'added') as added, sum(c.change = 'removed') as removed"
+        " from changed c join examples e on e.id = c.example_id join people p on p.id = e.person_id"
+        " group by p.id order by 2 desc, 3 desc, 1",
+        **ids,
+    )
+    rows = store.rows(
+        db,
+        changed + "select c.example_id, e.content, c.change from changed c join examples e on e.id = c.example_id"
+        " order by c.change, c.example_id limit 1000",
+        **ids,
+    )
+    return {
+        "slug": newer["slug"],
+        "older": older["number"],
+        "newer": newer["number"],
+        **totals,
+        "kept": newer["row_count"] - totals["added"],
+        "people": people,
+        "held_out_changed": older["held_out_root"] != newer["held_out_root"],
+        "policy_changed": older["policy_id"] != newer["policy_id"],
+        "rows": rows,
+    }
