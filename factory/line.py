@@ -12,8 +12,10 @@ Each stage reads the rows before it and writes only its own, so a line that brok
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -47,6 +49,7 @@ def _pay(db: Database, settings: Settings, run_id: int, tell: Tell) -> str:
 
 
 AFTER_TRAINING = {"keep": _keep, "evaluate": _evaluate, "attribute": _attribute, "pay": _pay}
+MOVED_SECONDS = 5.0
 STAGES = ("train", *AFTER_TRAINING)
 UNMEASURED = "This dataset version has no held-out rows: nothing is measured, attributed or paid; the adapter is kept."
 
@@ -62,26 +65,39 @@ def left(db: Database, run_id: int) -> dict[str, int]:
 
 
 def work(db: Database, settings: Settings, run_id: int, *, progress: Progress | None = None) -> str:
-    """Take a queued run through every stage that left no row yet; returns how it ended: done, stopped or paused.
+    """Take a queued run through every stage that left no row yet; returns how it ended: done, stopped, paused or yielded.
 
     A run is done only after it was paid, or held with a reason. Training that was stopped is kept, measured and paid as it
-    is; training that was paused waits. Whatever goes wrong ends the run as failed with the reason, what earlier stages left
-    stays, and the error rises. Raises Conflict when the run is not in the queue.
+    is; training that was paused waits, and one that made way goes on by itself. A full disk pauses the run; whatever else
+    goes wrong ends it as failed with the reason, what earlier stages left stays, and the error rises.
+    Raises Conflict when the run is not in the queue.
     """
-    tell = progress or _say
     with worker.holding(db, settings, run_id) as run:
+        tell = _moving(db, run, progress or _say)
         ended = "done" if "train" in left(db, run_id) else worker.train(db, settings, run)
         for stage, do in AFTER_TRAINING.items():
-            if ended == "paused" or stage in left(db, run_id):
+            if ended in ("paused", "yielded") or stage in left(db, run_id):
                 continue
             if run["held_out_root"] is None and stage != "keep":
                 runs.note(db, run_id, "note", UNMEASURED)
                 break
             runs.set_stage(db, run_id, run["token"], stage)
             runs.note(db, run_id, stage, do(db, settings, run_id, partial(tell, stage)))
-        if ended != "done":
-            runs.end(db, run_id, run["token"], ended)
+        worker.give_back(db, run, ended)
     return ended
+
+
+def _moving(db: Database, run: dict[str, Any], tell: Progress) -> Progress:
+    """The same, and now and then the run's row learns that it got further, so that it does not look stuck."""
+    told = [0.0]
+
+    def told_too(stage: str, share: float, words: str) -> None:
+        if time.monotonic() - told[0] > MOVED_SECONDS:
+            told[0] = time.monotonic()
+            runs.heartbeat(db, run["id"], run["token"], moved=True)
+        tell(stage, share, words)
+
+    return told_too
 
 
 def _say(stage: str, share: float, words: str) -> None:

@@ -152,20 +152,119 @@ def test_a_step_told_twice_is_kept_once_and_numbers_that_are_none_are_left_out(
     assert runs.get(db, run_id)["steps_done"] == 1
 
 
-def test_a_run_whose_process_is_gone_is_interrupted_and_can_be_resumed(db: Database, settings: Settings, house: Any) -> None:
-    run_id = queued(db, settings, house)
-    runs.claim(db)
-    assert runs.reap(db) == [], "this process lives"
+def lose(db: Database, run_id: int) -> None:
+    """Give a running run to a process that is dead already, and notice that."""
     pid, started = a_dead_process()
     with store.writing(db):
         db.execute("update runs set pid = ?, pid_started = ? where id = ?", [pid, started, run_id])
     assert runs.reap(db) == [run_id]
+
+
+def test_a_run_whose_process_is_gone_goes_back_to_the_queue_by_itself(db: Database, settings: Settings, house: Any) -> None:
+    run_id = queued(db, settings, house)
+    runs.claim(db)
+    assert runs.reap(db) == [], "this process lives"
+    lose(db, run_id)
+    run = runs.get(db, run_id)
+    assert (run["status"], run["retries"], run["error"]) == ("queued", 1, None)
+    assert run["not_before"] > store.now(), "it waits a moment, so that nothing spins"
+    assert runs.next_in_line(db) is None
+    assert [event["kind"] for event in runs.events(db, run_id)] == ["queued", "started", "retry"]
+    assert "retry 1 of 3" in runs.events(db, run_id)[-1]["words"]
+
+
+def test_a_run_that_is_lost_at_the_same_place_again_and_again_waits_for_a_person(
+    db: Database, settings: Settings, house: Any
+) -> None:
+    run_id = queued(db, settings, house)
+    for _ in range(runs.RETRIES + 1):
+        assert runs.claim(db, run_id=run_id)
+        lose(db, run_id)
     run = runs.get(db, run_id)
     assert run["status"] == "interrupted"
-    assert "resume" in run["error"]
+    assert "4th time in a row" in run["error"]
     runs.resume(db, run_id, person=house["builder"])
-    assert runs.get(db, run_id)["error"] is None
-    assert [event["kind"] for event in runs.events(db, run_id)] == ["queued", "started", "interrupted", "queued"]
+    assert (runs.get(db, run_id)["retries"], runs.get(db, run_id)["error"]) == (0, None)
+
+
+def test_who_gets_further_each_time_is_never_given_up(db: Database, settings: Settings, house: Any) -> None:
+    run_id = queued(db, settings, house)
+    for step in range(1, 2 * runs.RETRIES + 2):
+        token = (runs.claim(db, run_id=run_id) or {})["token"]
+        runs.record(db, run_id, token, {"loss": 1.0}, step=step)
+        lose(db, run_id)
+        assert (runs.get(db, run_id)["status"], runs.get(db, run_id)["retries"]) == ("queued", 1)
+
+
+def test_what_a_person_wished_outlives_the_process_that_should_have_done_it(
+    db: Database, settings: Settings, house: Any
+) -> None:
+    stopping, pausing = queued(db, settings, house), queued(db, settings, house)
+    for run_id, wish in ((stopping, "stop"), (pausing, "pause")):
+        runs.claim(db, run_id=run_id)
+        runs.ask(db, run_id, wish, person=house["builder"])
+        lose(db, run_id)
+    assert runs.get(db, pausing)["status"] == "paused"
+    assert runs.get(db, stopping)["status"] == "queued"
+    assert (runs.claim(db, run_id=stopping) or {})["wish"] == "stop"
+
+
+def test_a_recipe_that_fails_is_not_tried_again_by_itself(db: Database, settings: Settings, house: Any) -> None:
+    run_id = queued(db, settings, house)
+    token = (runs.claim(db) or {})["token"]
+    runs.end(db, run_id, token, "failed", error="At step 3 the loss is no longer a number.")
+    assert runs.reap(db) == []
+    assert runs.get(db, run_id)["status"] == "failed"
+
+
+def test_a_trainer_that_fell_before_its_claim_fails_the_run_unless_another_took_it_since(
+    db: Database, settings: Settings, house: Any
+) -> None:
+    run_id = queued(db, settings, house)
+    runs.claim(db)
+    lose(db, run_id)
+    runs.abandon(db, run_id, "no words", attempt=0)
+    assert runs.get(db, run_id)["status"] == "queued"
+    runs.abandon(db, run_id, "no words", attempt=1)
+    assert runs.get(db, run_id)["status"] == "failed"
+
+
+REUSED = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+from pathlib import Path
+import psutil
+from factory.training import device
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+first = os.fork()
+if not first:
+    import signal; signal.pause()
+started = psutil.Process(first).create_time()
+assert device.process_lives(first, started)
+os.kill(first, 9); os.waitpid(first, 0)
+assert not device.process_lives(first, started)
+import time; time.sleep(2.2)
+Path("/proc/sys/kernel/ns_last_pid").write_text(str(first - 1))
+second = os.fork()
+if not second:
+    import signal; signal.pause()
+print("same pid", second == first, "alive", psutil.pid_exists(first), "mistaken", device.process_lives(first, started))
+os.kill(second, 9)
+"""
+
+
+def test_a_pid_that_the_system_gave_to_another_process_is_not_mistaken() -> None:
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", REUSED]
+    try:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("this system has no unshare, so a pid cannot be chosen")
+    if ended.returncode and "Traceback" not in ended.stderr:
+        pytest.skip(f"this system gives no pids of one's own: {ended.stderr.strip()}")
+    assert ended.stdout.strip() == "same pid True alive True mistaken False", ended.stderr
 
 
 def test_a_pid_that_another_process_has_by_now_is_not_mistaken_for_the_run(
@@ -243,7 +342,7 @@ def test_the_time_left_follows_the_steps_that_were_made(db: Database, settings: 
     with store.writing(db):
         for step in range(1, 41):
             store.insert(
-                db, "metrics", {"run_id": run_id, "name": "loss", "step": step, "value": 1.0, "at": 100.0 + 3 * step}
+                db, "metrics", {"run_id": run_id, "name": "loss", "step": step, "value": 1.0, "at": store.now() + 3 * step}
             )
         db.execute("update runs set steps_done = 40 where id = ?", [run_id])
     run = runs.get(db, run_id)

@@ -21,7 +21,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions reviews demo_reviewers datasets proofs publishing importing sample",
-    "training": "recipes sources models encoding estimate forecast checkpoints loop runs worker",
+    "training": "recipes sources models encoding estimate forecast checkpoints loop device run_rows runs queue watch worker",
     "adapters": "kept evaluation talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
     "api": "caller limit shapes routes versions",

@@ -16,7 +16,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from factory.base import store
-from factory.base.errors import Conflict, Invalid, NotFound, Unavailable
+from factory.base.errors import Conflict, DiskFull, Invalid, NotFound, Unavailable
 from factory.base.people import Person, need
 from factory.base.settings import Settings
 from factory.training import checkpoints, encoding, models, runs, sources
@@ -56,7 +56,8 @@ def keep(db: Database, settings: Settings, run_id: int) -> int:
     try:
         place, digest, size = _copied(settings, weights, sheet, run_id)
     except OSError as problem:
-        raise Unavailable(
+        family = DiskFull if checkpoints.is_full(problem) else Unavailable
+        raise family(
             f"The adapter cannot be kept ({problem.strerror}); free some space in {settings.adapters}, then resume the run."
         ) from problem
     with store.writing(db):

@@ -6,6 +6,7 @@
     ├── NotAllowed          this person may not do that
     ├── Conflict            somebody or something got there first
     └── Unavailable         the machine cannot do it now: disk, network, memory, a missing model
+        └── DiskFull        nothing more can be written until somebody makes room
 
 A page shows the sentence, a command prints it and exits with 1, the HTTP API maps it to a status. Any other exception
 is a bug and rises.
@@ -54,3 +55,7 @@ class Unavailable(FactoryError):
     """The machine cannot do it now: disk, network, memory, a missing model."""
 
     status = 503
+
+
+class DiskFull(Unavailable):
+    """Nothing more can be written until somebody makes room."""

@@ -13,7 +13,7 @@ from filelock import FileLock
 from sqlite_utils import Database
 
 from factory.base import settings as settings_module
-from factory.base.errors import Unavailable
+from factory.base.errors import DiskFull, Unavailable
 from factory.base.schema import MIGRATIONS, VERSION
 from factory.base.settings import Settings
 
@@ -82,7 +82,7 @@ def writing(db: Database) -> Iterator[Database]:
 
     A deferred transaction that reads first and writes later can fail with "database is locked" without waiting, so
     every write of this program goes through here.
-    Raises Unavailable when the disk is full; nothing of the block is kept then.
+    Raises DiskFull when it is; nothing of the block is kept then.
     """
     if db.conn.in_transaction:
         with db.atomic():
@@ -99,7 +99,7 @@ def writing(db: Database) -> Iterator[Database]:
             raise
     except sqlite3.OperationalError as problem:
         if "disk is full" in str(problem) or "disk I/O" in str(problem):
-            raise Unavailable("The disk is full, so nothing was saved; free some space and try again.") from problem
+            raise DiskFull("The disk is full, so nothing was saved; free some space and try again.") from problem
         raise
 
 

@@ -11,17 +11,18 @@ Kept are the newest and, where it is another one, the one with the lowest held-o
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from factory.base.errors import Conflict, Unavailable
+from factory.base.errors import Conflict, DiskFull, Unavailable
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -36,10 +37,11 @@ class State:
     misses: int = 0  # held-out measurings in a row without a new best
     keep_best: bool = True
     ended: str | None = None
+    told: dict[str, Any] = field(default_factory=dict)  # the step's numbers: who dies before telling them, tells them later
 
 
 def save(folder: Path, state: State, *, model: Any, optimizer: Any) -> Path:
-    """Write the state of a run (a PeftModel and its optimizer); its folder. Raises Unavailable when the disk is full."""
+    """Write the state of a run (a PeftModel and its optimizer); its folder. Raises DiskFull, Unavailable."""
     import peft
     import safetensors.torch
     import torch
@@ -63,13 +65,28 @@ def save(folder: Path, state: State, *, model: Any, optimizer: Any) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         _write_whole(root, target, files)
     except OSError as problem:
-        raise Unavailable(
-            f"The run's state could not be saved ({problem.strerror}); free some space on that disk, then resume the run."
-        ) from problem
+        raise _not_saved(root, problem, sum(len(content) for content in files.values())) from problem
     for other in root.iterdir():
         if other.name not in (target.name, f"step-{state.best_step:06d}"):
             shutil.rmtree(other, ignore_errors=True)
     return target
+
+
+def is_full(problem: OSError) -> bool:
+    """Whether something was not written for want of room: a full disk, a quota, a limit on a file's size."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _not_saved(root: Path, problem: OSError, needs: int) -> Unavailable:
+    if not is_full(problem):
+        return Unavailable(
+            f"The run's state could not be saved ({problem.strerror}); mend the folder {root}, then resume the run."
+        )
+    free = shutil.disk_usage(root if root.exists() else root.parent).free
+    return DiskFull(
+        f"The disk is full: the run's state takes {needs / 2**20:,.1f} MiB more and {free / 2**20:,.1f} MiB are free where"
+        f" {root.parent} lies; free some space there, then resume the run, which goes on from its last checkpoint."
+    )
 
 
 def _listed(value: Any) -> Any:
@@ -120,6 +137,31 @@ def load(folder: Path, *, model: Any, optimizer: Any) -> State | None:
     device = str(next(parameter for parameter in model.parameters() if parameter.requires_grad).device)
     peft.set_peft_model_state_dict(model, safetensors.torch.load_file(path / WEIGHTS, device=device))
     optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True, map_location=device))
+    return state
+
+
+def begin_from(earlier: Path, folder: Path) -> State:
+    """Give a run the newest and the best checkpoint of another to go on from; the state it begins with.
+
+    Raises Conflict where the other has none, DiskFull, Unavailable.
+    """
+    found = newest(earlier)
+    if found is None:
+        raise Conflict("That run has no checkpoint, so nothing can go on from it; start a new one.")
+    path, state = found
+    state = dataclasses.replace(state, ended=None, misses=0, told={})
+    best = path.with_name(f"step-{state.best_step:06d}")
+    root = folder / "checkpoints"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for place in {best, path}:
+            if place.is_dir():
+                shutil.copytree(place, root / place.name, dirs_exist_ok=True)
+        (root / path.name / "state.json").write_text(json.dumps(dataclasses.asdict(state)))
+    except OSError as problem:
+        needs = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        shutil.rmtree(root, ignore_errors=True)
+        raise _not_saved(root, problem, needs) from problem
     return state
 
 

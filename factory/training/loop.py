@@ -73,10 +73,8 @@ def train(
         checkpoints.clear(folder)
     state = checkpoints.load(folder, model=tuned, optimizer=optimizer) if resume else None
     if state is None:
-        loss = held_out_loss(tuned, held_out, recipe)
-        state = State(best_loss=loss, keep_best=recipe.keep_best, ended=None if total else "done")
-        checkpoints.save(folder, state, model=tuned, optimizer=optimizer)
-        yield Step(0, total, held_out_loss=loss, memory_bytes=_memory(tuned), checkpoint=True, ended=state.ended)
+        state, told = _untouched(tuned, optimizer, held_out, recipe, folder=folder, total=total)
+        yield told
     elif state.step >= total or state.ended == "done":
         yield Step(state.step, total, ended="done")
         return
@@ -96,17 +94,30 @@ def train(
         if step == total or 0 < recipe.early_stopping_patience <= state.misses:
             state = dataclasses.replace(state, ended="done")
         save = measure or state.ended is not None or _due(recipe, step, time.monotonic() - saved_at)
-        if save:
-            checkpoints.save(folder, state, model=tuned, optimizer=optimizer)
-            saved_at = time.monotonic()
         tokens = sum(len(row.tokens) for row in batch)
         epoch, labels = step / recipes.steps_per_epoch(recipe, len(rows)), sum(row.label_tokens for row in batch)
-        yield Step(
+        told = Step(
             step, total, epoch=epoch, loss=loss, learning_rate=rate, gradient_norm=norm, tokens=tokens, label_tokens=labels,
             tokens_per_second=tokens / seconds, memory_bytes=memory, held_out_loss=held, checkpoint=save, ended=state.ended,
         )  # fmt: skip
+        if save:
+            state = dataclasses.replace(state, told=dataclasses.asdict(told))
+            checkpoints.save(folder, state, model=tuned, optimizer=optimizer)
+            saved_at = time.monotonic()
+        yield told
         if state.ended:
             return
+
+
+def _untouched(
+    tuned: Any, optimizer: Any, held_out: Sequence[EncodedRow], recipe: Recipe, *, folder: Path, total: int
+) -> tuple[State, Step]:
+    """Measure and save the state before the first step."""
+    loss, ended = held_out_loss(tuned, held_out, recipe), None if total else "done"
+    told = Step(0, total, held_out_loss=loss, memory_bytes=_memory(tuned), checkpoint=True, ended=ended)
+    state = State(best_loss=loss, keep_best=recipe.keep_best, ended=ended, told=dataclasses.asdict(told))
+    checkpoints.save(folder, state, model=tuned, optimizer=optimizer)
+    return state, told
 
 
 def with_adapter(model: Any, recipe: Recipe) -> Any:

@@ -1,10 +1,11 @@
-"""Runs, their metrics and events: the queue, who works on what, and what was measured. The only writer of these tables.
+"""The life of a run: who works on it, what was measured, what a person asked of it. Its order in the queue: `queue`.
 
     queued → running → done
-       ↑        ├→ paused · stopped      a person asked
+       ↑        ├→ paused · stopped      a person asked, or the disk is full
        │        ├→ failed                the trainer says why
-       │        └→ interrupted           the trainer is gone without a word
-       └─ resume ──┘                     from the last checkpoint; a queued run can also be cancelled
+       │        └→ interrupted           the trainer was lost again and again without a word
+       ├─ resume ──┘                     from the last checkpoint; a queued run can also be cancelled
+       └─ by itself                      the trainer was lost: up to three times without getting further
 
 A running run belongs to one process: pid, that process's start time, and a token which every write must show.
 """
@@ -13,43 +14,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import secrets
 import signal
-from collections.abc import Sequence
 from typing import Any
 
 import psutil
 from sqlite_utils import Database
 
 from factory.base import people, store
-from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
+from factory.base.errors import Conflict, Invalid, NotAllowed
 from factory.base.people import Person
 from factory.base.settings import Settings
 from factory.intake import datasets
-from factory.training import estimate, forecast, models, recipes
+from factory.training import estimate, forecast, models, recipes, run_rows
+from factory.training.device import process_lives
 from factory.training.forecast import estimate_for, predicted_against_measured, seconds_left
 from factory.training.recipes import Recipe
+from factory.training.run_rows import NOBODY, STATUSES, events, find, get, listing, log_tail, metrics
 
-__all__ = ["estimate_for", "predicted_against_measured", "seconds_left"]  # and all that is defined here
-STATUSES = ("queued", "running", "paused", "stopped", "interrupted", "failed", "cancelled", "done")
-NOBODY = {"token": None, "pid": None, "pid_started": None, "wish": None}  # what a run has whom no process works on
+__all__ = [  # and all that is defined here
+    "STATUSES", "estimate_for", "events", "find", "get", "listing", "log_tail", "metrics", "predicted_against_measured",
+    "process_lives", "seconds_left",
+]  # fmt: skip
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
-LOG_TAIL_BYTES = 64 * 1024
-
-RUN = """
-    select r.*, p.name as person, p.display_name, v.number as version_number, v.row_count as version_rows,
-        d.id as dataset_id, d.slug as dataset_slug, d.title as dataset_title,
-        (select id from adapters a where a.run_id = r.id) as adapter_id,
-        (select min(value) from metrics where run_id = r.id and name = 'held_out_loss') as held_out_loss,
-        (select value from metrics where run_id = r.id and name = 'held_out_loss' order by step limit 1)
-            as first_held_out_loss,
-        (select (max(at) - min(at)) / nullif(count(*) - 1, 0) from
-            (select at from metrics where run_id = r.id and name = 'loss' order by step desc limit 20)) as seconds_per_step
-    from runs r join people p on p.id = r.person_id
-        join dataset_versions v on v.id = r.version_id join datasets d on d.id = v.dataset_id
-"""
+ASKED = {"stop": "stop", "pause": "pause", "yield": "make way for a while"}
+RETRIES = 3  # so often in a row a run is put back without a hand, when its process was lost
+BACK_OFF_SECONDS = (2.0, 15.0, 60.0)  # before each of these
 
 
 def create(
@@ -61,9 +52,12 @@ def create(
     settings: Settings,
     name: str = "",
     parent_run_id: int | None = None,
+    starts_from: int | None = None,
+    priority: int = 0,
 ) -> int:
     """Put a run in the queue and return its id; needs the role builder.
 
+    It waits behind all of its `priority` or a higher one; `starts_from` is a run that it extends, see `queue.extend`.
     Recipe, data root, model hash, library versions and the estimate are stored now, before anything runs.
     Raises NotAllowed, NotFound (version, model, parent), Invalid with every problem of the recipe.
     """
@@ -93,15 +87,15 @@ def create(
         "manifest": json.dumps(forecast.manifest(recipe, model, estimate.machine(settings))),
         "estimate": json.dumps(dataclasses.asdict(guess)),
         "parent_run_id": parent_run_id,
-        "folder": "",
+        "starts_from": starts_from,
+        "priority": priority,
         "queue_order": store.now(),
         "queued_at": store.now(),
         "steps_total": guess.steps,
     }
     with store.writing(db):
-        run_id = store.insert(db, "runs", record)
-        db.execute("update runs set folder = ? where id = ?", [f"run-{run_id}", run_id])
-        _event(db, run_id, "queued", f"{person.display_name} put it in the queue.")
+        run_id = run_rows.add(db, record)
+        run_rows.add_event(db, run_id, "queued", f"{person.display_name} put it in the queue.")
     return run_id
 
 
@@ -124,39 +118,32 @@ def claim(db: Database, *, run_id: int | None = None) -> dict[str, Any] | None:
 
     The run as `get` gives it, with `token`. Of several processes at once exactly one gets it.
     """
-    token, me = secrets.token_hex(16), psutil.Process()
+    token, me, moment = secrets.token_hex(16), psutil.Process(), store.now()
     with store.writing(db):
-        found = store.value(
-            db,
-            "update runs set status = 'running', token = :token, pid = :pid, pid_started = :started, heartbeat_at = :now,"
-            " started_at = coalesce(started_at, :now), ended_at = null, wish = null, error = null"
-            " where status = 'queued' and id = (select id from runs where status = 'queued' and (:run is null or id = :run)"
-            " order by queue_order, id limit 1) returning id",
-            token=token,
-            pid=me.pid,
-            started=me.create_time(),
-            now=store.now(),
-            run=run_id,
-        )
-        if found is None:
+        found = run_id if run_id is not None else next_in_line(db)
+        run = None if found is None else find(db, found)
+        if run is None:
             return None
-        _event(db, found, "started", f"Process {me.pid} took it.")
-    return {**get(db, found), "token": token}
+        changes = {
+            **{"status": "running", "token": token, "pid": me.pid, "pid_started": me.create_time()},
+            **{"heartbeat_at": moment, "moved_at": moment, "claimed_at": moment, "started_at": run["started_at"] or moment},
+            **{"attempts": run["attempts"] + 1, "not_before": None, "ended_at": None, "error": None},
+        }
+        if not run_rows.change(db, run["id"], ("queued",), changes):
+            return None
+        run_rows.add_event(db, run["id"], "started", f"Process {me.pid} took it.")
+    return {**get(db, run["id"]), "token": token}
 
 
-def _change(db: Database, run_id: int, among: Sequence[str], changes: dict[str, Any], *, token: str | None = None) -> bool:
-    """Change a run if it is in one of these states (and has this token), in one statement; whether it was."""
-    columns, states = ", ".join(f"{name} = ?" for name in changes), ", ".join("?" * len(among))
-    done = db.execute(
-        f"update runs set {columns} where id = ? and status in ({states}) and (? is null or token = ?)",
-        [*changes.values(), run_id, *among, token, token],
+def next_in_line(db: Database) -> int | None:
+    """The queued run whose turn it is, or None; one that waits for a moment to come lets others pass."""
+    found: int | None = store.value(
+        db,
+        "select id from runs where status = 'queued' and coalesce(not_before, 0) <= ?"
+        " order by priority desc, queue_order, id limit 1",
+        store.now(),
     )
-    return bool(done.rowcount)
-
-
-def _change_mine(db: Database, run_id: int, token: str, changes: dict[str, Any]) -> None:
-    if not _change(db, run_id, ("running",), changes, token=token):
-        raise Conflict(f"Run {run_id} no longer belongs to this process, which stops here; another may be working on it.")
+    return found
 
 
 def heartbeat(
@@ -168,22 +155,25 @@ def heartbeat(
     steps_total: int | None = None,
     manifest: dict[str, Any] | None = None,
     measured: dict[str, Any] | None = None,
+    moved: bool = False,
 ) -> None:
-    """Say that this process still works on the run, with what else is new.
+    """Say that this process still works on the run, with what else is new, and whether it got further meanwhile.
 
     `manifest` adds to what was stored, `measured` replaces. Raises Conflict when another process has the run.
     """
     changes: dict[str, Any] = {"heartbeat_at": store.now(), "stage": stage, "steps_total": steps_total}
+    if moved or stage or steps_total or manifest or measured:
+        changes["moved_at"] = changes["heartbeat_at"]
     with store.writing(db):
         if manifest:
             changes["manifest"] = json.dumps({**get(db, run_id)["manifest"], **manifest})
         if measured:
             changes["measured"] = json.dumps(measured)
-        _change_mine(db, run_id, token, {name: value for name, value in changes.items() if value is not None})
+        run_rows.change_mine(db, run_id, token, {name: value for name, value in changes.items() if value is not None})
 
 
 def wish(db: Database, run_id: int) -> str | None:
-    """What a person wishes of a run: stop, pause or None."""
+    """What a person wishes of a run: stop, pause, yield or None."""
     found: str | None = store.value(db, "select wish from runs where id = ?", run_id)
     return found
 
@@ -200,58 +190,51 @@ def record(db: Database, run_id: int, token: str, values: dict[str, float | None
     """
     moment = store.now()
     with store.writing(db):
-        _change_mine(db, run_id, token, {"heartbeat_at": moment, "steps_done": step})
-        for name, value in values.items():
-            if value is not None and math.isfinite(value):
-                db.execute(
-                    "insert or ignore into metrics (run_id, name, step, value, at) values (?, ?, ?, ?, ?)",
-                    [run_id, name, step, float(value), moment],
-                )
+        run_rows.change_mine(db, run_id, token, {"heartbeat_at": moment, "moved_at": moment, "steps_done": step})
+        run_rows.add_metrics(db, run_id, values, step=step)
 
 
 def end(
     db: Database, run_id: int, token: str, status: str, *, error: str | None = None, measured: dict[str, Any] | None = None
 ) -> None:
     """Give the run back as done, stopped, paused, failed or interrupted. Raises Conflict when another process has it."""
-    changes = {"status": status, "error": error, "ended_at": store.now(), **NOBODY}
+    changes = {"status": status, "error": error, "ended_at": store.now(), "wish": None, **NOBODY}
     with store.writing(db):
-        _change_mine(db, run_id, token, {**changes, **({"measured": json.dumps(measured)} if measured else {})})
-        _event(db, run_id, status, error or f"It is {status}.")
+        run_rows.change_mine(db, run_id, token, {**changes, **({"measured": json.dumps(measured)} if measured else {})})
+        run_rows.add_event(db, run_id, status, error or f"It is {status}.")
 
 
 def note(db: Database, run_id: int, kind: str, words: str) -> None:
     """Add a line to what happened to a run."""
     with store.writing(db):
-        _event(db, run_id, kind, words)
-
-
-def _event(db: Database, run_id: int, kind: str, words: str) -> None:
-    store.insert(db, "run_events", {"run_id": run_id, "at": store.now(), "kind": kind, "words": words})
+        run_rows.add_event(db, run_id, kind, words)
 
 
 def ask(db: Database, run_id: int, wish: str, *, person: Person) -> None:
-    """Ask a training run to stop (and keep what it has) or to pause; it does so at its next step.
+    """Ask a training run to stop (and keep what it has), to pause, or to yield the device for a while.
 
-    In a later stage a stop ends the process: the run is then interrupted, and a resume goes on at that stage.
+    It does so after its present step. In a later stage a stop ends the process: the run is then interrupted, and a resume
+    goes on at that stage.
     Raises NotAllowed unless it is one's own run (or one is an admin), Conflict when it is not training.
     """
-    if wish not in ("stop", "pause"):
-        raise Invalid(f"There is no wish {wish!r}; a run can be asked to stop or to pause.")
+    if wish not in ASKED:
+        raise Invalid(f"There is no wish {wish!r}; a run can be asked to stop, to pause or to yield.")
     with store.writing(db):
-        run = _mine(db, run_id, person)
-        if run["status"] == "running" and run["stage"] != "train":
-            another = run["pid"] != os.getpid() and process_lives(run["pid"], run["pid_started"])
-            if wish == "pause" or not another:
-                raise Conflict(f"Run {run_id} is past its training (stage {run['stage']}), so there is nothing to {wish}.")
-            os.kill(run["pid"], signal.SIGTERM)  # `reap` then finds it interrupted, and a resume goes on at this stage
-            _event(db, run_id, "asked", f"{person.display_name} ended its stage {run['stage']}.")
-            return
-        if not _change(db, run_id, ("running",), {"wish": wish}):
+        run = own(db, run_id, person)
+        later = run["status"] == "running" and run["stage"] != "train"
+        another = run["pid"] != os.getpid() and process_lives(run["pid"], run["pid_started"])
+        if later and (wish != "stop" or not another):
+            raise Conflict(f"Run {run_id} is past its training (stage {run['stage']}), so there is nothing to {wish}.")
+        if not run_rows.change(db, run_id, ("running",), {"wish": wish}):
             raise Conflict(f"Run {run_id} is {run['status']}, so there is nothing to {wish}.")
-        _event(db, run_id, "asked", f"{person.display_name} asked it to {wish}.")
+        words = f"ended its stage {run['stage']}" if later else f"asked it to {ASKED[wish]}"
+        run_rows.add_event(db, run_id, "asked", f"{person.display_name} {words}.")
+    if later:
+        os.kill(run["pid"], signal.SIGTERM)  # `reap` finds it gone as was wished, and a resume goes on at this stage
 
 
-def _mine(db: Database, run_id: int, person: Person) -> dict[str, Any]:
+def own(db: Database, run_id: int, person: Person) -> dict[str, Any]:
+    """A run that this person may change: their own, or any for an admin. Raises NotAllowed, NotFound."""
     people.need(person, "builder")
     run = get(db, run_id)
     if run["person_id"] != person.id and not person.may("admin"):
@@ -262,10 +245,10 @@ def _mine(db: Database, run_id: int, person: Person) -> dict[str, Any]:
 def cancel(db: Database, run_id: int, *, person: Person) -> None:
     """Take a run out of the queue. Raises NotAllowed, Conflict when it is not queued."""
     with store.writing(db):
-        run = _mine(db, run_id, person)
-        if not _change(db, run_id, ("queued",), {"status": "cancelled", "ended_at": store.now()}):
+        run = own(db, run_id, person)
+        if not run_rows.change(db, run_id, ("queued",), {"status": "cancelled", "ended_at": store.now()}):
             raise Conflict(f"Run {run_id} is {run['status']}, not queued; a running run can be stopped or paused.")
-        _event(db, run_id, "cancelled", f"{person.display_name} took it out of the queue.")
+        run_rows.add_event(db, run_id, "cancelled", f"{person.display_name} took it out of the queue.")
 
 
 def resume(db: Database, run_id: int, *, person: Person) -> None:
@@ -273,124 +256,73 @@ def resume(db: Database, run_id: int, *, person: Person) -> None:
 
     Raises NotAllowed, Conflict in any other state, and once a stopped run's adapter is kept, measured and paid as it is.
     """
-    changes = {"status": "queued", "queue_order": store.now(), "ended_at": None, "error": None, **NOBODY}
+    fresh = {"ended_at": None, "error": None, "wish": None, "not_before": None, "retries": 0, "broke_at": None}
+    changes = {"status": "queued", "queue_order": store.now(), **fresh, **NOBODY}
     with store.writing(db):
-        run = _mine(db, run_id, person)
+        run = own(db, run_id, person)
         if run["status"] == "stopped" and run["adapter_id"]:
             raise Conflict(f"Run {run_id} was stopped and its adapter is kept as it is; start a new run to train further.")
-        if not _change(db, run_id, RESUMABLE, changes):
+        if not run_rows.change(db, run_id, RESUMABLE, changes):
             raise Conflict(f"Run {run_id} is {run['status']}; only one that is {', '.join(RESUMABLE)} can be resumed.")
-        _event(db, run_id, "queued", f"{person.display_name} put it back in the queue.")
+        run_rows.add_event(db, run_id, "queued", f"{person.display_name} put it back in the queue.")
 
 
-def abandon(db: Database, run_id: int, words: str) -> None:
-    """Mark a queued run as failed because no trainer could be started for it; a claimed one is left alone."""
+def abandon(db: Database, run_id: int, words: str, *, attempt: int | None = None) -> None:
+    """Mark a queued run as failed because no trainer could be started for it; a claimed one is left alone.
+
+    `attempt` is how many processes had taken it before that trainer was started: one more, and it is another's by now.
+    """
     with store.writing(db):
-        if _change(db, run_id, ("queued",), {"status": "failed", "error": words, "ended_at": store.now()}):
-            _event(db, run_id, "failed", words)
+        if attempt is not None and get(db, run_id)["attempts"] != attempt:
+            return
+        if run_rows.change(db, run_id, ("queued",), {"status": "failed", "error": words, "ended_at": store.now()}):
+            run_rows.add_event(db, run_id, "failed", words)
 
 
 def reap(db: Database) -> list[int]:
-    """Mark runs as interrupted whose process is gone: no such pid, or the pid is another process by now. Their ids."""
+    """Take runs from processes that are gone: no such pid, or the pid is another process by now. Their ids.
+
+    Each goes back to the queue by itself, unless that was done `RETRIES` times since it last got further.
+    """
     gone = []
-    for run in store.rows(db, "select id, pid, pid_started, token, steps_done from runs where status = 'running'"):
-        if process_lives(run["pid"], run["pid_started"]):
-            continue
-        words = f"The process ended without a word after step {run['steps_done']}; resume goes on from the last checkpoint."
-        changes = {"status": "interrupted", "error": words, "ended_at": store.now(), **NOBODY}
-        with store.writing(db):
-            if _change(db, run["id"], ("running",), changes, token=run["token"]):
-                _event(db, run["id"], "interrupted", words)
-                gone.append(int(run["id"]))
+    for run in store.rows(db, "select id, pid, pid_started, token from runs where status = 'running'"):
+        if not process_lives(run["pid"], run["pid_started"]) and lost(db, run["id"], run["token"]):
+            gone.append(int(run["id"]))
     return gone
 
 
-def process_lives(pid: int | None, started: float | None) -> bool:
-    """Whether the process with this pid and start time still runs; a reused pid is another process."""
-    if pid is None or started is None:
-        return False
-    try:
-        process = psutil.Process(pid)
-        # a second of tolerance: the start time is counted from the boot time, which the clock can move
-        return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
+def lost(db: Database, run_id: int, token: str, *, why: str = "The process ended without a word") -> bool:
+    """Say that the process with this token is gone, and what becomes of its run; whether it still had it.
+
+    Queued again after a pause, from where it stood; paused where that was wished; interrupted where a person ended the
+    process, or where it keeps getting lost at the same place.
+    """
+    with store.writing(db):
+        run = get(db, run_id)
+        place = [run["stage"], run["steps_done"]]
+        before = json.loads(run["broke_at"] or "null")
+        further = before is None or before[0] != place[0] or before[1] < place[1]
+        retries = 1 if further else run["retries"] + 1
+        said = f"{why} {where(run)}"
+        changes: dict[str, Any] = {"broke_at": json.dumps(place), "retries": retries, **NOBODY}
+        if run["wish"] == "pause":
+            changes |= {"status": "paused", "ended_at": store.now(), "wish": None}
+            words = f"{said}; it was asked to pause, and resume goes on from the last checkpoint."
+        elif (run["wish"] == "stop" and run["stage"] != "train") or retries > RETRIES:
+            again = "" if retries <= RETRIES else f" for the {retries}th time in a row"
+            words = f"{said}{again}; resume goes on from the last checkpoint. The log says more."
+            changes |= {"status": "interrupted", "error": words, "ended_at": store.now(), "wish": None, "retries": 0}
+        else:
+            wait = BACK_OFF_SECONDS[min(retries, len(BACK_OFF_SECONDS)) - 1]
+            wish = "stop" if run["wish"] == "stop" else None
+            changes |= {"status": "queued", "not_before": store.now() + wait, "wish": wish}
+            words = f"{said}; it goes on by itself in {wait:.0f} s (retry {retries} of {RETRIES})."
+        if not run_rows.change(db, run_id, ("running",), changes, token=token):
+            return False
+        run_rows.add_event(db, run_id, "retry" if changes["status"] == "queued" else str(changes["status"]), words)
         return True
 
 
-def find(db: Database, run_id: int) -> dict[str, Any] | None:
-    """The run with this id, or None; see `get`."""
-    found = store.row(db, RUN + " where r.id = ?", run_id)
-    return _parsed(found) if found else None
-
-
-def get(db: Database, run_id: int) -> dict[str, Any]:
-    """A run: its columns, with recipe (a Recipe), manifest, estimate and measured parsed, and what belongs to it.
-
-    Also: person, display_name, version_number, version_rows, dataset_id, dataset_slug, dataset_title, adapter_id (or None),
-    held_out_loss (lowest so far), first_held_out_loss, seconds_per_step (of the last 20). The token is left out.
-    Raises NotFound.
-    """
-    run = find(db, run_id)
-    if run is None:
-        raise NotFound(f"There is no run {run_id}; `runs list` shows those there are.")
-    return run
-
-
-def _parsed(run: dict[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(Recipe)}
-    settings = {name: value for name, value in json.loads(run["recipe"]).items() if name in known}
-    loaded = {name: json.loads(run[name]) if run[name] else None for name in ("manifest", "estimate", "measured")}
-    return {**{name: value for name, value in run.items() if name != "token"}, **loaded, "recipe": Recipe(**settings)}
-
-
-def listing(
-    db: Database, *, status: str | Sequence[str] | None = None, limit: int = 100, offset: int = 0
-) -> list[dict[str, Any]]:
-    """Runs as `get` gives them: those that are queued or running first, in their order, then the others, newest first."""
-    wanted = [status] if isinstance(status, str) else list(status or STATUSES)
-    found = store.rows(
-        db,
-        RUN + f" where r.status in ({', '.join('?' * len(wanted))})"
-        " order by r.status = 'running' desc, r.status = 'queued' desc,"
-        " case when r.status = 'queued' then r.queue_order end, r.id desc limit ? offset ?",
-        *wanted,
-        limit,
-        offset,
-    )
-    return [_parsed(run) for run in found]
-
-
-def metrics(db: Database, run_id: int, names: Sequence[str], *, points: int = 1000) -> dict[str, list[tuple[int, float]]]:
-    """Curves as (step, value), each thinned to about `points`, first and last always among them."""
-    curves = {}
-    for name in names:
-        found = db.execute(
-            "select step, value from (select step, value, row_number() over (order by step) as place, count(*) over () as n"
-            " from metrics where run_id = ? and name = ?)"
-            " where place = n or (place - 1) % max(1, (n + ? - 1) / ?) = 0 order by step",
-            [run_id, name, points, points],
-        )
-        curves[name] = [(int(step), float(value)) for step, value in found]
-    return curves
-
-
-def events(db: Database, run_id: int) -> list[dict[str, Any]]:
-    """What happened to a run, oldest first: at, kind, words."""
-    return store.rows(db, "select at, kind, words from run_events where run_id = ? order by id", run_id)
-
-
-def log_tail(settings: Settings, folder: str, *, lines: int = 40) -> str:
-    """The last lines of what a run's process wrote; empty where it wrote nothing yet."""
-    path = settings.runs / folder / "log.txt"
-    if path.resolve().parent.parent != settings.runs.resolve():
-        return ""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-    # a progress bar rewrites its line: only what it said last is worth reading
-    return "\n".join([line.rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()][-lines:])
+def where(run: dict[str, Any]) -> str:
+    """Where a run stands, as the end of a sentence: after step 12, or in its stage evaluate."""
+    return f"after step {run['steps_done']}" if run["stage"] == "train" else f"in its stage {run['stage']}"

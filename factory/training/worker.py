@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,12 +24,16 @@ from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
 from factory.base import store
-from factory.base.errors import Conflict, FactoryError, Invalid, Unavailable
+from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets, formats
-from factory.training import checkpoints, encoding, models, runs
+from factory.training import checkpoints, device, encoding, models, queue, runs, watch
 
 HEARTBEAT_SECONDS = 2.0
+TOLD = ("loss", "held_out_loss", "gradient_norm", "tokens_per_second", "memory_bytes", "learning_rate", "epoch")
+Trainer = tuple[dict[str, Any], subprocess.Popen[bytes]]  # the run as it was before, and the process started for it
+DEVICE_SECONDS = 3600.0  # how long a trainer waits for the device before it gives up
+LAST_WORDS_BYTES, LAST_WORDS_SECONDS = 2**20, 30.0  # kept aside on the disk, so that a full one can still be told
 TRAINER_NICENESS = 5  # pages and checks go first on a machine of two cores
 
 
@@ -47,9 +52,10 @@ def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threadi
             FileLock(_lock(settings), timeout=2),
             store.connect(settings) as db,
         ):  # two seconds: `alive` holds it for a moment
-            trainer: tuple[int, subprocess.Popen[bytes]] | None = None
+            trainer: Trainer | None = None
+            sights: watch.Sights = {}
             while not stop.is_set():
-                trainer = _look_round(db, settings, trainer)
+                trainer = _look_round(db, settings, trainer, sights)
                 stop.wait(poll_seconds)
     except Timeout as problem:
         raise Conflict("A worker is already at work for this installation; one is enough.") from problem
@@ -70,29 +76,43 @@ def alive(settings: Settings) -> bool:
         return True
 
 
-def _look_round(
-    db: Database, settings: Settings, trainer: tuple[int, subprocess.Popen[bytes]] | None
-) -> tuple[int, subprocess.Popen[bytes]] | None:
-    """One turn: notice who died, and start the next queued run when nobody works."""
+def _look_round(db: Database, settings: Settings, trainer: Trainer | None, sights: watch.Sights) -> Trainer | None:
+    """One turn: notice who died or is stuck, and start the next queued run when nobody works."""
     try:
-        if trainer is not None:
-            run_id, process = trainer
-            if process.poll() is None:
-                runs.reap(db)
-                return trainer
-            words = runs.log_tail(settings, f"run-{run_id}", lines=1)
-            runs.abandon(db, run_id, f"Its trainer ended (code {process.returncode}) before it began: {words or 'no words'}")
+        if trainer is not None and trainer[1].poll() is not None:
+            _took_its_leave(db, settings, *trainer)
+            trainer = None
         runs.reap(db)
-        if runs.listing(db, status="running", limit=1):
+        watch.end_the_stuck(db, sights)
+        if trainer is not None or runs.listing(db, status="running", limit=1):
+            return trainer
+        found = runs.next_in_line(db)
+        if found is None:
             return None
-        for run in runs.listing(db, status="queued", limit=1):
-            try:
-                return run["id"], start_trainer(settings, run)
-            except Unavailable as problem:
-                runs.abandon(db, run["id"], str(problem))
+        run = runs.get(db, found)
+        if queue.held_up_by(db, settings, run) is not None:
+            queue.send_idle_chat_away(settings, run)
+            return None
+        try:
+            return run, start_trainer(settings, run)
+        except Unavailable as problem:
+            runs.abandon(db, run["id"], str(problem))
         return None
     except (sqlite3.OperationalError, FactoryError):  # locked for long, or a full disk: look again at the next turn
         return trainer
+
+
+def _took_its_leave(db: Database, settings: Settings, run: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
+    """A trainer ended. If it never claimed its run: one that was killed is started again, one that fell is not."""
+    if process.returncode < 0:
+        return  # by a signal, so not by the run's fault; it is still in the queue
+    words = runs.log_tail(settings, run["folder"], lines=1)
+    runs.abandon(
+        db,
+        run["id"],
+        f"Its trainer ended (code {process.returncode}) before it began: {words or 'no words'}",
+        attempt=run["attempts"],
+    )
 
 
 def start_trainer(settings: Settings, run: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -123,38 +143,72 @@ def start_trainer(settings: Settings, run: dict[str, Any]) -> subprocess.Popen[b
 
 @contextmanager
 def holding(db: Database, settings: Settings, run_id: int) -> Iterator[dict[str, Any]]:
-    """Have a queued run to oneself for a block: claimed, its heart beating, ended as done, or as failed with the reason.
+    """Have a queued run and the device to oneself for a block: claimed, its heart beating, ended as done or with the reason.
 
-    Gives the run with its `token`. A block that ended the run itself (as paused, say) is left at that.
-    Raises Conflict when the run is not in the queue, so a second start of the same run is refused.
+    Gives the run with its `token`. A block that ended the run itself (as paused, say) is left at that. A full disk pauses
+    it, any other FactoryError fails it. Raises Conflict when the run is not in the queue, so a second start is refused.
     """
-    run = runs.claim(db, run_id=run_id)
-    if run is None:
-        state = runs.get(db, run_id)["status"]
-        raise Conflict(f"Run {run_id} is {state}, not queued, so it cannot be started; resume it, or wait for it to end.")
-    finished = threading.Event()
-    heart = threading.Thread(target=_beat, args=(settings, run_id, run["token"], finished), daemon=True)
-    heart.start()
-    try:
-        yield run
+    with device.held(settings, device.RUN, f"Run {run_id} is training", run_id=run_id, wait_seconds=DEVICE_SECONDS):
+        run = runs.claim(db, run_id=run_id)
+        if run is None:
+            state = runs.get(db, run_id)["status"]
+            raise Conflict(
+                f"Run {run_id} is {state}, not queued, so it cannot be started; resume it, or wait for it to end."
+            )
+        finished = threading.Event()
+        heart = threading.Thread(target=_beat, args=(settings, run_id, run["token"], finished), daemon=True)
+        heart.start()
+        reserve = _reserve(settings, run)
         status, error = "done", None
-    except FactoryError as problem:
-        status, error = "failed", str(problem)
-        raise
-    except Exception as problem:
-        status, error = (
-            "failed",
-            f"A bug in this program stopped the run ({type(problem).__name__}: {str(problem)[:300]}); see its log.",
-        )
-        raise
-    except BaseException:
-        status, error = "interrupted", "The process was asked to end; resume goes on from the last checkpoint."
-        raise
-    finally:
-        finished.set()
-        heart.join()
-        with suppress(Conflict):  # it was ended inside, or another process has it by now
-            runs.end(db, run_id, run["token"], status, error=error)
+        try:
+            yield run
+        except BaseException as problem:
+            status, error = _how_it_ended(problem)
+            raise
+        finally:
+            finished.set()
+            heart.join()
+            _end(db, run, status, error, reserve)
+
+
+def _how_it_ended(problem: BaseException) -> tuple[str, str]:
+    if isinstance(problem, DiskFull):
+        return "paused", str(problem)
+    if isinstance(problem, FactoryError):
+        return "failed", str(problem)
+    if isinstance(problem, OSError) and checkpoints.is_full(problem):
+        words = f"The disk is full ({problem.filename or problem.strerror}); free some space, then resume the run."
+        return "paused", words
+    if isinstance(problem, Exception):
+        kind = f"{type(problem).__name__}: {str(problem)[:300]}"
+        return "failed", f"A bug in this program stopped the run ({kind}); see its log."
+    return "interrupted", "The process was asked to end; resume goes on from the last checkpoint."
+
+
+def _reserve(settings: Settings, run: dict[str, Any]) -> Path:
+    """A little of the disk kept aside in the run's folder, so that the row of a run can still be changed on a full one."""
+    path = settings.runs / run["folder"] / "reserve"
+    with suppress(OSError):  # a disk that is that full is told at the first checkpoint
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(LAST_WORDS_BYTES))
+    return path
+
+
+def _end(db: Database, run: dict[str, Any], status: str, error: str | None, reserve: Path) -> None:
+    """End a run, if need be in the room kept aside; a disk where not even that helps gets half a minute."""
+    until = time.monotonic() + LAST_WORDS_SECONDS
+    while True:
+        try:
+            with suppress(Conflict):  # it was ended inside, or another process has it by now
+                runs.end(db, run["id"], run["token"], status, error=error)
+            break
+        except DiskFull:
+            if time.monotonic() > until:
+                break  # whoever looks for lost processes says it later
+            reserve.unlink(missing_ok=True)
+            time.sleep(0.2)
+    with suppress(OSError):
+        reserve.unlink(missing_ok=True)
 
 
 def _beat(settings: Settings, run_id: int, token: str, finished: threading.Event) -> None:
@@ -170,24 +224,35 @@ def _beat(settings: Settings, run_id: int, token: str, finished: threading.Event
 
 
 def train_run(db: Database, settings: Settings, run_id: int) -> str:
-    """Claim a queued run, train it and end it: done, stopped or paused. For the whole line see `line.work`."""
+    """Claim a queued run, train it and end it: done, stopped, paused or yielded. For the whole line see `line.work`."""
     with holding(db, settings, run_id) as run:
         ended = train(db, settings, run)
-        if ended != "done":
-            runs.end(db, run_id, run["token"], ended)
+        give_back(db, run, ended)
         return ended
 
 
+def give_back(db: Database, run: dict[str, Any], ended: str) -> None:
+    """Give a run back that `train` left as stopped, paused or yielded: the last goes on by itself. A done one is left."""
+    if ended == "yielded":
+        queue.make_way(db, run["id"], run["token"])
+    elif ended != "done":
+        runs.end(db, run["id"], run["token"], ended)
+
+
 def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
-    """The training stage of a run that `holding` gave: done, stopped or paused. Goes on from the last checkpoint.
+    """The training stage of a run that `holding` gave: done, stopped, paused or yielded. Goes on from the last checkpoint.
 
     Raises Conflict when the base model or the data is not what the run was made for, Invalid when no row can be used.
     """
     run_id, token, recipe = run["id"], run["token"], run["recipe"]
     folder = settings.runs / run["folder"]
     resumed = checkpoints.newest(folder)
-    if resumed is not None and resumed[1].ended == "done":
-        return "done"
+    if resumed is not None:
+        told = resumed[1].told
+        if told:  # its process may have been lost between saving this step and telling it
+            runs.record(db, run_id, token, {name: told.get(name) for name in _told_at(told["step"])}, step=told["step"])
+        if resumed[1].ended == "done" or (resumed[1].ended, run["wish"]) == ("stopped", "stop"):
+            return str(resumed[1].ended)
     base = models.get(settings, run["model_name"])
     if base["hash"] != run["model_hash"]:
         raise Conflict(f"The base model {base['name']} was replaced since this run was queued; start a new run.")
@@ -206,9 +271,13 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         runs.note(db, run_id, "note", words)
     runs.heartbeat(db, run_id, token, stage="train", manifest=_machine_now(model))
     seconds, tokens, peak, steps_done, ended = 0.0, 0, 0, 0, "done"
-    for step in loop.train(
-        model, rows, measured_rows, recipe, folder=folder, resume=True, wish=lambda: runs.wish(db, run_id)
-    ):
+    wishes: list[str | None] = []
+
+    def wish() -> str | None:
+        wishes.append(runs.wish(db, run_id))
+        return "pause" if wishes[-1] == "yield" else wishes[-1]
+
+    for step in loop.train(model, rows, measured_rows, recipe, folder=folder, resume=True, wish=wish):
         _tell(db, run_id, token, step)
         tokens, peak, steps_done = tokens + step.tokens, max(peak, step.memory_bytes), step.step
         seconds += step.tokens / step.tokens_per_second if step.tokens_per_second else 0.0
@@ -225,16 +294,15 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
             "resumed": resumed is not None,
         }
         runs.heartbeat(db, run_id, token, measured=measured)
-    return ended
+    return "yielded" if ended == "paused" and wishes[-1] == "yield" else ended
+
+
+def _told_at(step: int) -> tuple[str, ...]:
+    return TOLD if step else ("held_out_loss",)  # step 0 is the untouched base
 
 
 def _tell(db: Database, run_id: int, token: str, step: Any) -> None:
-    values = {
-        name: getattr(step, name)
-        for name in ("loss", "held_out_loss", "gradient_norm", "tokens_per_second", "memory_bytes", "learning_rate", "epoch")
-    }
-    if step.step == 0:
-        values = {"held_out_loss": step.held_out_loss}
+    values = {name: getattr(step, name) for name in _told_at(step.step)}
     if step.loss is not None or step.held_out_loss is not None:
         runs.record(db, run_id, token, values, step=step.step)
     if step.step == 0 or step.checkpoint:

@@ -16,15 +16,23 @@ create table runs (
     measured text,                                    -- JSON, the same keys as measured at the end
     parent_run_id integer references runs(id),
     folder text not null,                             -- relative to the runs folder
+    starts_from integer references runs(id),          -- the run whose last checkpoint it begins with: an extension
+    priority integer not null default 0,              -- higher first; among equals, queue_order
     queue_order real not null,
+    not_before real,                                  -- while queued: not started before this moment
     queued_at real not null,
     started_at real,
+    claimed_at real,                                  -- when the process that has it, or had it last, took it
     ended_at real,
     heartbeat_at real,
+    moved_at real,                                    -- when it last got further: a step, a stage, a part of a stage
     pid integer,
     pid_started real,                                 -- the process's own start time: a reused pid is another one
     token text,                                       -- of the one process that may write for this run
-    wish text check (wish in ('stop', 'pause')),      -- what a person asked for; the loop reads it
+    wish text check (wish in ('stop', 'pause', 'yield')),  -- what a person asked for; the loop reads it
+    attempts integer not null default 0,              -- how many processes have taken it
+    retries integer not null default 0,               -- put back without a hand, since it last got further
+    broke_at text,                                    -- JSON [stage, step]: where the last process was lost
     steps_total integer,
     steps_done integer not null default 0,
     error text
