@@ -25,7 +25,7 @@ Commands = Any  # argparse's own type of a set of sub-commands is private
 
 
 def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
-    """The whole command line. `with_knobs` adds an option to `train` for every knob of a recipe."""
+    """The whole command line. `with_knobs` adds an option for every knob of a recipe to `train` and `tokens`."""
     top = argparse.ArgumentParser(prog="python -m factory", description=str(__doc__).split("\n")[0])
     top.add_argument("--version", action="version", version=f"Model Factory {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -155,8 +155,17 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
     train.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
     train.add_argument("--name", default="")
     train.add_argument("--detach", action="store_true", help="leave it in the queue and return at once")
+    tokens = _leaf(commands, "tokens", "tokens:tokens_shown", "show rows as the model sees them, and what is trained on")
+    tokens.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
+    tokens.add_argument("--preset", help="a recipe to start from")
+    tokens.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
+    tokens.add_argument("--row", type=int, metavar="ID", help="the row with this id")
+    tokens.add_argument("--pick", choices=("first", "longest", "random", "problem"), default="first", help="or such a row")
+    tokens.add_argument("--quiet", action="store_true", help="only the sums and the gates, no row")
+    tokens.add_argument("--progress-to", type=Path, help=argparse.SUPPRESS)
     if with_knobs:
         _knobs(train)
+        _knobs(tokens)
     runs = _group(commands, "runs", "training runs: the queue, the running one, the ended ones")
     listed = _leaf(runs, "list", "training:runs_list", "list the runs, newest first")
     listed.add_argument("--status")
@@ -215,7 +224,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Do what was typed and return the exit code."""
     words = list(sys.argv[1:] if words is None else words)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    arguments = parser(with_knobs=words[:1] == ["train"]).parse_args(words)
+    arguments = parser(with_knobs=words[:1] in (["train"], ["tokens"])).parse_args(words)
     from factory.base.errors import FactoryError, Invalid
 
     try:

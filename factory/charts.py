@@ -152,6 +152,18 @@ def scatter(rows: Sequence[Mapping[str, Any]], *, label: str, x: str, y: str, x_
     return figure
 
 
+def lengths(tokens: Sequence[int], max_length: int) -> go.Figure:
+    """How long rows are, in tokens, with a line where they are cut and how many are."""
+    figure = _figure(x="tokens in a row", y="rows", height=220, showlegend=False)
+    figure.add_histogram(x=list(tokens), nbinsx=40, marker_color=COLOURS[0])
+    cut = sum(length > max_length for length in tokens)
+    if max_length <= 3 * max(tokens, default=0):  # a line far beyond all rows would press them into a corner
+        figure.add_vline(x=max_length, line_width=2, line_dash="dash", line_color=COLOURS[1])
+    words = f"maximum length {max_length:,}: {cut:,} rows cut"
+    figure.update_layout(title={"text": words, "font": {"size": 13}}, bargap=0.05, hovermode="closest")
+    return figure
+
+
 def schedule(rates: Sequence[float]) -> go.Figure:
     """The learning rate at each optimizer step, as planned."""
     figure = _figure(x="optimizer step", y="learning rate", height=180, showlegend=False)

@@ -7,7 +7,7 @@ from factory.base.errors import Invalid
 from factory.intake import datasets
 from factory.training import estimate, models, recipes, runs
 from pages import frame
-from pages.parts import sliders
+from pages.parts import sliders, tokens
 
 FITS = {"fits": ("green", "fits this machine"), "tight": ("orange", "tight on this machine"), "no": ("red", "does not fit")}
 
@@ -98,8 +98,11 @@ with frame.page("Train", "builder", about="Four steps to a run. Every number on 
     left, right = st.columns([3, 2], gap="large")
     with left:
         version = choose_data(db)
+        seen = st.container()
         model = choose_model()
         st.subheader("3 · Method and sliders", anchor=False)
         recipe = sliders.choose(model["name"], on_gpu=bool(estimate.machine(frame.settings()).get("gpu")))
+        with seen:
+            tokens.show(db, person, version, recipe)
     with right.container(border=True):
         launch_card(db, person, version, recipe)

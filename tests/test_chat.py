@@ -139,6 +139,20 @@ def test_another_chat_template_than_that_of_the_training_is_refused(settings: Se
         tuned(settings, place)
 
 
+def test_a_template_changed_while_the_model_is_in_memory_is_refused_until_it_is_back(
+    settings: Settings, place: Path
+) -> None:
+    before = tuned(settings, place)
+    template = settings.models / "tiny" / "chat_template.jinja"
+    text = template.read_text()
+    template.write_text(" " + text)
+    with pytest.raises(Invalid, match="another chat template"):
+        tuned(settings, place)
+    assert chat.greedy_tokens(settings, "tiny", None, QUESTION), "the base itself may be asked with any template"
+    template.write_text(text)
+    assert tuned(settings, place) == before
+
+
 def test_other_base_weights_than_those_of_the_training_are_refused(settings: Settings, place: Path) -> None:
     (place / kept.SHEET).write_text(kept._json(kept.sheet(place) | {"model_hash": "0" * 64}))
     with pytest.raises(Invalid, match="other weights"):

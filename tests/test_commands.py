@@ -265,7 +265,7 @@ def test_knobs_are_put_on_top_of_a_preset_or_a_file_and_alpha_follows_the_rank(t
     from factory.commands import training
 
     def typed(*words: str) -> recipes.Recipe:
-        return training._recipe(commands.parser().parse_args(["train", "--dataset", "x", *words]))
+        return training.recipe_typed(commands.parser().parse_args(["train", "--dataset", "x", *words]))
 
     assert typed("--preset", "low memory", "--rank", "32").alpha == 64
     assert typed("--preset", "low memory").method == "qlora"

@@ -146,6 +146,16 @@ def test_a_version_without_a_held_out_set_cannot_be_measured_and_leaves_nothing(
         evaluation.evaluate(db, settings, 99)
 
 
+def test_another_chat_template_than_that_of_the_training_is_not_measured_with(
+    db: Database, settings: Settings, past: trained.Past
+) -> None:
+    template = settings.models / "tiny" / "chat_template.jinja"
+    template.write_text(" " + template.read_text())
+    with pytest.raises(Invalid, match="another chat template"):
+        evaluation.evaluate(db, settings, past.adapter_id)
+    assert evaluation.latest(db, past.adapter_id) is None
+
+
 def test_a_measuring_that_breaks_off_leaves_no_half(db: Database, settings: Settings, past: trained.Past) -> None:
     def stop_late(share: float, words: str) -> None:
         if "answers with the adapter" in words:

@@ -68,10 +68,15 @@ def test_the_zip_holds_all_that_is_needed_elsewhere(db: Database, settings: Sett
         "chat_template.jinja",
         "data_manifest.json",
         "recipe.yaml",
+        "template.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "try_it.py",
     }
+    adapter = kept.get(db, past.adapter_id)
+    about = json.loads(found["template.json"])
+    assert about["sha256"] == adapter["template_hash"] == hashlib.sha256(found[about["file"]]).hexdigest()
+    assert about["sha256"] in found["README.md"].decode()
     assert found["README.md"].decode() == cards.card(db, past.adapter_id)
     assert recipes.from_yaml(found["recipe.yaml"].decode()) == runs.get(db, past.run_id)["recipe"]
     assert hashlib.sha256(found["adapter_model.safetensors"]).hexdigest() == kept.get(db, past.adapter_id)["sha256"]
@@ -116,8 +121,8 @@ def test_without_the_base_it_is_written_and_said_to_be_untried(db: Database, set
 
 
 def test_a_base_with_another_template_is_not_exported(db: Database, settings: Settings, past: trained.Past) -> None:
-    about = settings.models / "tiny" / "model.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"template_hash": "0" * 64}))
+    template = settings.models / "tiny" / "chat_template.jinja"
+    template.write_text(" " + template.read_text())
     with pytest.raises(Invalid, match="another chat template"):
         exports.export_peft(db, settings, past.adapter_id, person=past.builder)
 
@@ -126,6 +131,16 @@ def test_a_place_that_cannot_be_written_is_one_sentence(db: Database, settings: 
     settings.exports.write_text("a file where the folder should be")
     with pytest.raises(Unavailable, match="cannot be written"):
         exports.export_peft(db, settings, past.adapter_id, person=past.builder)
+
+
+def test_a_template_inside_the_tokenizers_settings_is_written_as_a_file_too(
+    db: Database, settings: Settings, past: trained.Past
+) -> None:
+    template, about = (settings.models / "tiny" / name for name in ("chat_template.jinja", "tokenizer_config.json"))
+    text = template.read_text()
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"chat_template": text}))
+    template.unlink()
+    assert contents_of(db, settings, past)["chat_template.jinja"].decode() == text
 
 
 @pytest.mark.slow
@@ -149,6 +164,11 @@ def test_an_export_that_speaks_otherwise_or_cannot_be_loaded_is_not_verified(
     broken = good | {"adapter_model.safetensors": good["adapter_model.safetensors"][:1000]}
     assert "other tokens" in exports._verify(db, settings, adapter, place, exports._draft(settings, louder))
     assert "failed" in exports._verify(db, settings, adapter, place, exports._draft(settings, broken))
+    template = good["chat_template.jinja"].replace(b"user", b"human")
+    changed = good | {"chat_template.jinja": b" " + template}
+    assert "not the one the adapter was trained with" in exports._verify(
+        db, settings, adapter, place, exports._draft(settings, changed)
+    )
 
 
 @pytest.mark.slow

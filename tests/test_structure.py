@@ -21,11 +21,12 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions reviews demo_reviewers datasets proofs publishing importing sample",
-    "training": "recipes sources models encoding estimate forecast checkpoints loop device run_rows runs queue watch worker",
+    "training": "recipes sources models encoding gates estimate forecast checkpoints loop device run_rows runs queue watch"
+    " worker tokens tokenising",
     "adapters": "kept evaluation talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions",
-    "commands": "desk people rows versions training results house",
+    "api": "caller limit shapes routes versions tokens",
+    "commands": "desk people rows versions training tokens results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {"factory.training.loop", "factory.adapters.chat", "factory.credit.gradients"}

@@ -44,6 +44,7 @@ class Loaded:
 
     folder: str
     hash: str
+    template_hash: str | None
     tokenizer: Any
     model: Any
     adapters: tuple[str, ...] = ()
@@ -128,11 +129,11 @@ def _check(messages: Messages, *, max_tokens: int, temperature: float = 0.0, see
 
 def _voice(settings: Settings, model_name: str, adapter_folder: Path | None) -> Voice:
     base = models.get(settings, model_name)
-    loaded = _same(base["folder"], base["hash"])
+    loaded = _same(base["folder"], base["hash"], base["template_hash"])  # a changed file is read anew, and then refused
     if loaded is None:
         _loaded.clear()  # first, so that two models are never in memory together
         model, tokenizer = models.load(settings, model_name)
-        loaded = Loaded(base["folder"], base["hash"], tokenizer, model)
+        loaded = Loaded(base["folder"], base["hash"], base["template_hash"], tokenizer, model)
         _loaded.append(loaded)
     if adapter_folder is None:
         return Voice(loaded, None, "")
@@ -144,8 +145,8 @@ def _voice(settings: Settings, model_name: str, adapter_folder: Path | None) -> 
     return Voice(loaded, adapter_folder.name, sheet["system_prompt"])
 
 
-def _same(folder: str, digest: str) -> Loaded | None:
-    return next((one for one in _loaded if (one.folder, one.hash) == (folder, digest)), None)
+def _same(folder: str, digest: str, template: str | None) -> Loaded | None:
+    return next((one for one in _loaded if (one.folder, one.hash, one.template_hash) == (folder, digest, template)), None)
 
 
 def _put_on(loaded: Loaded, adapter_folder: Path) -> Loaded:
@@ -210,7 +211,7 @@ def _step(voice: Voice, given: list[int], cache: Any) -> tuple[torch.Tensor, Any
 
     Which adapter is on is said at every step, so that two answers from one model may be drawn in turns.
     """
-    loaded = _same(voice.loaded.folder, voice.loaded.hash) or voice.loaded
+    loaded = _same(voice.loaded.folder, voice.loaded.hash, voice.loaded.template_hash) or voice.loaded
     model = loaded.model
     off = nullcontext()
     if voice.adapter is not None:

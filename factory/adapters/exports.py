@@ -37,10 +37,10 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment a zip can name
 def export_peft(db: Database, settings: Settings, adapter_id: int, *, person: Person) -> dict[str, Any]:
     """Write an adapter as a zip that transformers and peft load as it is, and check that they do.
 
-    In it: weights, PEFT's configuration, the model card, tokenizer and chat template, recipe, the content hashes of the
-    data, a note on licences, and `try_it.py`. The same rows give the same bytes. It is verified by unpacking it elsewhere
-    and running its `try_it.py` in a process that knows only transformers and peft: the greedy tokens for two questions must
-    be those of `chat.greedy_tokens`. Without the base model on this machine it is written but not verified.
+    In it: weights, PEFT's configuration, the model card, tokenizer, chat template with its fingerprint, recipe, the content
+    hashes of the data, a note on licences, and `try_it.py`. The same rows give the same bytes. It is verified by unpacking
+    it elsewhere and running its `try_it.py` in a process that knows only transformers and peft: the greedy tokens for two
+    questions must be those of `chat.greedy_tokens`. Without the base model on this machine it is written but not verified.
     Returns id, kind, file, path, sha256, bytes, verified and note (why it is not verified, else empty).
     Raises NotAllowed, NotFound, Invalid when base or template are not those of the training, Unavailable for a full disk.
     """
@@ -128,6 +128,9 @@ def _contents(db: Database, settings: Settings, adapter: dict[str, Any], place: 
             file = Path(base["folder"]) / name
             if file.is_file():
                 contents[name] = file.read_bytes()
+        template = (sources.template_in(Path(base["folder"])) or "").encode()
+        contents["chat_template.jinja"] = template  # also where the base keeps it inside another file
+        contents["template.json"] = _json({"file": "chat_template.jinja", "sha256": hashlib.sha256(template).hexdigest()})
         about = json.loads(contents.get("tokenizer_config.json", b"{}"))
         contents["tokenizer_config.json"] = _json({key: about[key] for key in about if key not in OF_THIS_MACHINE})
     return contents

@@ -218,10 +218,7 @@ def need_fit(sheet: dict[str, Any], *, model_hash: str, template_hash: str) -> N
 
 def prompt(tokenizer: Any, messages: Sequence[dict[str, str]], *, system_prompt: str = "") -> list[int]:
     """The tokens an answer starts after: those of the training, the system prompt in front where none is given."""
-    talk = list(messages)
-    if system_prompt and talk[0]["role"] != "system":
-        talk.insert(0, {"role": "system", "content": system_prompt})
-    return list(tokenizer.encode(encoding.rendered(tokenizer, talk, prompt=True), add_special_tokens=False))
+    return encoding.prompt(tokenizer, messages, system_prompt=system_prompt)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -7,9 +7,11 @@ by running it; it must import nothing else.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 
@@ -30,6 +32,7 @@ def main() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     tokenizer = AutoTokenizer.from_pretrained(HERE)
+    need_the_template_of_the_training(tokenizer)
     model = AutoModelForCausalLM.from_pretrained(asked.base, dtype=getattr(torch, asked.dtype)).to(asked.device)
     own = model.generation_config.eos_token_id
     ends = sorted({e for e in (*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id) if e is not None})
@@ -49,6 +52,18 @@ def main() -> None:
             print(tokenizer.decode(answers[-1], skip_special_tokens=True))
     if asked.json:
         print(json.dumps(answers))
+
+
+def need_the_template_of_the_training(tokenizer: Any) -> None:
+    """End with a sentence where the chat template is not the one of the training, whose hash adapter.json has."""
+    wanted = json.loads((HERE / "adapter.json").read_text("utf-8"))["template_hash"]
+    template = tokenizer.chat_template
+    template = template.get("default") if isinstance(template, dict) else template
+    if hashlib.sha256((template or "").encode()).hexdigest() != wanted:
+        sys.exit(
+            "The chat template in this folder is not the one the adapter was trained with, so it would answer worse than it"
+            " can; unpack the export again."
+        )
 
 
 if __name__ == "__main__":

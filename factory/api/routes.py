@@ -146,7 +146,7 @@ def freeze(slug: str, db: Store, person: Who, note: str = "") -> shapes.Version:
     return shapes.Version(**datasets.freeze(db, datasets.get(db, slug)["id"], person=person, note=note))
 
 
-def _version(db: Database, slug: str, number: int | None) -> dict[str, Any]:
+def version_numbered(db: Database, slug: str, number: int | None) -> dict[str, Any]:
     found = datasets.versions(db, datasets.get(db, slug)["id"])
     version = next((v for v in found if number in (None, v["number"])), None)
     if version is None:
@@ -162,7 +162,7 @@ def _messages(text: str) -> list[shapes.Message]:
 def version_rows(
     slug: str, number: int, db: Store, person: Who, limit: Limit = 100, offset: Offset = 0
 ) -> list[shapes.VersionRow]:
-    rows = datasets.version_content(db, _version(db, slug, number)["id"])
+    rows = datasets.version_content(db, version_numbered(db, slug, number)["id"])
     return [
         shapes.VersionRow(position=position, example_id=example_id, messages=_messages(text))
         for position, example_id, text in rows
@@ -172,7 +172,7 @@ def version_rows(
 
 @routes.get("/datasets/{slug}/versions/{number}/file", tags=["datasets"], summary="A frozen version as JSON lines")
 def version_file(slug: str, number: int, db: Store, person: Who) -> StreamingResponse:
-    lines = [text + "\n" for _, _, text in datasets.version_content(db, _version(db, slug, number)["id"])]
+    lines = [text + "\n" for _, _, text in datasets.version_content(db, version_numbered(db, slug, number)["id"])]
     headers = {"Content-Disposition": f'attachment; filename="{slug}-{number}.jsonl"'}
     return StreamingResponse(iter(lines), media_type="application/jsonl", headers=headers)
 
@@ -196,15 +196,20 @@ def list_runs(db: Store, person: Who, status: str | None = None, limit: Limit = 
     return [_run(found) for found in runs.listing(db, status=status, limit=limit, offset=offset)]
 
 
+def recipe_wanted(preset: str | None, changes: dict[str, Any]) -> recipes.Recipe:
+    """A preset with what differs from it. Raises Invalid with every problem."""
+    if preset is not None and preset not in recipes.PRESETS:
+        raise Invalid(f"There is no preset {preset!r}; the presets are {', '.join(recipes.PRESETS)}.")
+    start = recipes.to_dict(recipes.PRESETS[preset]) if preset else {}
+    if "alpha" not in changes:
+        start.pop("alpha", None)  # it follows the rank
+    return recipes.from_dict(start | changes)
+
+
 @routes.post("/runs", tags=["runs"], summary="Put a training run in the queue", status_code=201)
 def create_run(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> shapes.Run:
-    if wanted.preset is not None and wanted.preset not in recipes.PRESETS:
-        raise Invalid(f"There is no preset {wanted.preset!r}; the presets are {', '.join(recipes.PRESETS)}.")
-    start = recipes.to_dict(recipes.PRESETS[wanted.preset]) if wanted.preset else {}
-    if "alpha" not in wanted.recipe:
-        start.pop("alpha", None)  # it follows the rank
-    recipe = recipes.from_dict(start | wanted.recipe)
-    version = _version(db, wanted.dataset, wanted.version)
+    recipe = recipe_wanted(wanted.preset, wanted.recipe)
+    version = version_numbered(db, wanted.dataset, wanted.version)
     run_id = runs.create(db, person=person, version_id=version["id"], recipe=recipe, name=wanted.name, settings=settings)
     return _run(runs.get(db, run_id))
 

@@ -24,7 +24,7 @@ from factory.training import worker as workers
 def train(desk: Desk, arguments: argparse.Namespace) -> int:
     """Queue a run and follow it to its credits, with a worker of its own where none is alive."""
     version = version_named(desk.db, arguments.dataset)
-    recipe = _recipe(arguments)
+    recipe = recipe_typed(arguments)
     for warning in recipes.warnings(recipe, version["row_count"]):
         told(f"Note: {warning}")
     run_id = runs.create(
@@ -37,8 +37,8 @@ def train(desk: Desk, arguments: argparse.Namespace) -> int:
     return _follow(desk, run_id)
 
 
-def _recipe(arguments: argparse.Namespace) -> recipes.Recipe:
-    """The preset or file, with what was typed on top. Raises Invalid with every problem at once."""
+def recipe_typed(arguments: argparse.Namespace) -> recipes.Recipe:
+    """The recipe of a preset or file, with what was typed on top. Raises Invalid with every problem at once."""
     if arguments.preset and arguments.recipe:
         raise Invalid("Start from a preset or from a file, not from both.")
     start = recipes.Recipe()

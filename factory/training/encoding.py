@@ -30,6 +30,7 @@ class EncodedRow:
     tokens: tuple[int, ...]
     supervised: tuple[bool, ...]
     truncated: bool = False
+    answers: tuple[tuple[int, int], ...] = ()  # where each assistant turn begins and ends, were nothing cut
 
     @cached_property
     def label_tokens(self) -> int:
@@ -69,12 +70,11 @@ def encode(
     Prompts are the very tokens that a chat with the model would start from. Raises Invalid where the template refuses
     the conversation or rewrites earlier turns when later ones are added.
     """
-    talk = list(messages)
-    if system_prompt and talk and talk[0]["role"] != "system":
-        talk.insert(0, {"role": "system", "content": system_prompt})
+    talk = opened(messages, system_prompt)
     text = ""
     tokens: list[int] = []
     marks: list[bool] = []
+    answers: list[tuple[int, int]] = []
     for place, message in enumerate(talk):
         if message["role"] != "assistant":
             continue
@@ -89,12 +89,28 @@ def encode(
         turn = _tokens(tokenizer, through[len(prompt) :], after=tokens + before, whole=through)
         spoken = _through_end_of_turn(tokenizer, turn)
         tokens += before + turn
+        answers.append((len(tokens) - len(turn), len(tokens)))
         marks += [False] * len(before) + [True] * spoken + [False] * (len(turn) - spoken)
         text = through
     if not completions_only:
         marks = [True] * len(tokens)
     marks[:1] = [False] * len(marks[:1])  # nothing predicts the first token
-    return EncodedRow(example_id, tuple(tokens[:max_length]), tuple(marks[:max_length]), len(tokens) > max_length)
+    cut = len(tokens) > max_length
+    return EncodedRow(example_id, tuple(tokens[:max_length]), tuple(marks[:max_length]), cut, tuple(answers))
+
+
+def opened(messages: Sequence[dict[str, str]], system_prompt: str) -> list[dict[str, str]]:
+    """The conversation with `system_prompt` in front, where there is one and the conversation brings none."""
+    talk = list(messages)
+    if system_prompt and talk and talk[0]["role"] != "system":
+        talk.insert(0, {"role": "system", "content": system_prompt})
+    return talk
+
+
+def prompt(tokenizer: Any, messages: Sequence[dict[str, str]], *, system_prompt: str = "") -> list[int]:
+    """The tokens that an answer in a chat starts after. Raises Invalid where the template refuses the conversation."""
+    text = rendered(tokenizer, opened(messages, system_prompt), prompt=True)
+    return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def rendered(tokenizer: Any, messages: Sequence[dict[str, str]], *, prompt: bool = False) -> str:

@@ -42,9 +42,10 @@ def find(settings: Settings, name: str) -> dict[str, Any] | None:
     folder = settings.models / name
     try:
         described: dict[str, Any] = json.loads((folder / "model.json").read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        template = sources.template_hash_in(folder)  # read now: a file is easily edited, and then nothing fits any more
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
-    return {**described, "folder": str(folder)}
+    return {**described, "template_hash": template, "folder": str(folder)}
 
 
 def get(settings: Settings, name: str) -> dict[str, Any]:

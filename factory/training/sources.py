@@ -206,7 +206,6 @@ def describe(folder: Path, name: str, source: str, *, licence: str | None = None
     weights = sorted(folder.glob("*.safetensors"))
     heads = _first(config, "num_attention_heads", "n_head")
     hidden = _first(config, "hidden_size", "n_embd")
-    template = _template_in(folder)
     return {
         "name": name,
         "source": source,
@@ -222,7 +221,7 @@ def describe(folder: Path, name: str, source: str, *, licence: str | None = None
         "max_length": _first(config, "max_position_embeddings", "n_positions"),
         "tied": bool(config.get("tie_word_embeddings", False)),
         "model_type": str(config.get("model_type", "")),
-        "template_hash": hashlib.sha256(template.encode()).hexdigest() if template else None,
+        "template_hash": template_hash_in(folder),
         "licence": licence or _licence_in(folder),
         "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
         "fetched_at": store.now(),
@@ -254,7 +253,14 @@ def _parameters_in(file: Path) -> int:
         raise Invalid(f"{file.name} is not a safetensors file ({problem}); download or save it again.") from problem
 
 
-def _template_in(folder: Path) -> str | None:
+def template_hash_in(folder: Path) -> str | None:
+    """The fingerprint of the chat template that lies in a model's folder now, without its tokenizer; None: it has none."""
+    template = template_in(folder)
+    return hashlib.sha256(template.encode()).hexdigest() if template else None
+
+
+def template_in(folder: Path) -> str | None:
+    """The chat template in a model's folder, as transformers would find it, or None."""
     jinja = folder / "chat_template.jinja"
     if jinja.exists():
         return jinja.read_text()

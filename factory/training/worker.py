@@ -27,7 +27,7 @@ from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets, formats
-from factory.training import checkpoints, device, encoding, models, queue, runs, watch
+from factory.training import checkpoints, device, encoding, gates, models, queue, runs, watch
 
 HEARTBEAT_SECONDS = 2.0
 TOLD = ("loss", "held_out_loss", "gradient_norm", "tokens_per_second", "memory_bytes", "learning_rate", "epoch")
@@ -262,7 +262,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
     model, tokenizer = models.load(settings, base["name"], method=recipe.method)
     from factory.training import loop
 
-    rows, held_out = _encoded(db, run, tokenizer)
+    rows, held_out = _encoded(db, run, tokenizer, gates.end_tokens(base["folder"], tokenizer))
     measured_rows = loop.curve_rows(held_out)
     if len(measured_rows) < len(held_out):
         words = (
@@ -312,9 +312,12 @@ def _tell(db: Database, run_id: int, token: str, step: Any) -> None:
 
 
 def _encoded(
-    db: Database, run: dict[str, Any], tokenizer: Any
+    db: Database, run: dict[str, Any], tokenizer: Any, ends: frozenset[int]
 ) -> tuple[list[encoding.EncodedRow], list[encoding.EncodedRow]]:
-    """The training rows and the held-out rows of a run as tokens; rows that cannot be used are left out and said."""
+    """The training rows and the held-out rows of a run as tokens; rows that cannot be used are left out and said.
+
+    Raises Invalid where the rows would teach something else than a chat asks for; see `gates`.
+    """
     recipe = run["recipe"]
     if models.template_hash(tokenizer) != run["manifest"]["template_hash"]:
         raise Conflict("The base model's chat template was changed since this run was queued; start a new run.")
@@ -325,13 +328,16 @@ def _encoded(
             max_length=recipe.max_length, completions_only=recipe.completions_only,
         )  # fmt: skip
 
-    rows = [encoded(content, example_id) for _, example_id, content in datasets.version_content(db, run["version_id"])]
+    content_of = {example_id: content for _, example_id, content in datasets.version_content(db, run["version_id"])}
+    rows = [encoded(content, example_id) for example_id, content in content_of.items()]
     version = datasets.version(db, run["version_id"])
     sealed = datasets.held_out_content(db, version["held_out_set_id"]) if version["held_out_set_id"] else []
     held_out = [encoded(content, place) for place, content in enumerate(sealed)]
     usable = [row for row in rows if row.label_tokens]
     if not usable:
         raise Invalid("No row has anything to train on within the maximum length; raise max_length, then start a new run.")
+    talks = [formats.messages(content_of[row.example_id]) for row in usable]
+    gates.enforce(tokenizer, usable, talks, ends=ends, system_prompt=recipe.system_prompt)
     cut = sum(row.truncated for row in usable)
     if len(usable) < len(rows) or cut:
         words = (
