@@ -59,16 +59,16 @@ def show_estimate(guess, recipe, version) -> None:
     st.caption(f"Between {frame.lasting(guess.seconds_low)} and {frame.lasting(guess.seconds_high)}. {guess.sure}")
     st.metric("Disk", f"{guess.disk_bytes / 2**20:,.0f} MiB")
     st.caption(f"{guess.steps} steps · {guess.tokens_per_epoch:,} tokens an epoch · {recipe.effective_batch} rows a step")
-    for sentence in [*recipes.warnings(recipe, version["row_count"]), *guess.notes]:
+    sliders.advise(recipe, version)
+    for sentence in guess.notes:
         st.warning(sentence, icon=":material/lightbulb:")
     rates = recipes.planned_rates(recipe, guess.steps)
     st.plotly_chart(charts.schedule(rates), key="schedule", config={"displayModeBar": False})
 
 
-def launch_card(db, person, version, recipe) -> None:
+def launch_card(db, person, version, recipe, problems) -> None:
     """Step 4: what this choice takes on this machine, and the start button."""
     st.subheader("4 · Check and start", anchor=False)
-    problems = recipes.problems(recipe)
     if problems:
         frame.refuse(Invalid(problems))
         return
@@ -101,8 +101,9 @@ with frame.page("Train", "builder", about="Four steps to a run. Every number on 
         seen = st.container()
         model = choose_model()
         st.subheader("3 · Method and sliders", anchor=False)
-        recipe = sliders.choose(model["name"], on_gpu=bool(estimate.machine(frame.settings()).get("gpu")))
+        machine = estimate.machine(frame.settings())
+        recipe = sliders.choose(model, machine=machine, held_out=bool(version["held_out_root"]))
         with seen:
             tokens.show(db, person, version, recipe)
     with right.container(border=True):
-        launch_card(db, person, version, recipe)
+        launch_card(db, person, version, recipe, recipes.problems(recipe, machine=machine, model=model))

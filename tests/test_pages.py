@@ -310,13 +310,15 @@ def test_every_knob_is_on_the_page_at_everything(workshop: Workshop) -> None:
     shown.segmented_control(key="shown").set_value("everything")
     shown = shown.toggle(key="knob-alpha_linked").set_value(False).run() if shown.toggle else shown.run()
     keys = {element.key for element in shown.main if getattr(element, "key", None)}
-    hidden = {"base_model", "optimizer"}
-    assert {f"knob-{knob.name}" for knob in recipes.knobs()} - keys <= {f"knob-{name}" for name in hidden | {"alpha"}}
+    keys = {str(key).split("-without-")[0] for key in keys}
+    assert {f"knob-{knob.name}" for knob in recipes.knobs()} - keys == {"knob-base_model"}
 
 
 def test_values_of_a_browser_that_has_not_seen_the_preset_yet_cannot_undo_it(workshop: Workshop) -> None:
     shown = visit(workshop, "builder", "train")
     stale = shown._tree.get_widget_states()  # all that the browser shows before it hears of the click
+    values = [state for state in stale.widgets if not state.HasField("trigger_value")]  # of buttons it tells clicks only
+    stale = type(stale)(widgets=values)
     shown = shown.button(key="preset-quick try").click().run()
     shown = shown._run(stale)
     assert not shown.exception

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 
 from factory.base.errors import Invalid
-from factory.training import recipes
+from factory.training import possible, recipes
 from factory.training.recipes import PRESETS, Recipe
 
 
@@ -97,3 +100,96 @@ def test_equal_recipes_have_equal_hashes_and_others_say_what_differs() -> None:
     assert recipes.recipe_hash(Recipe()) == recipes.recipe_hash(recipes.from_yaml(""))
     assert recipes.recipe_hash(Recipe(seed=1)) != recipes.recipe_hash(Recipe())
     assert recipes.differences(Recipe(rank=8), Recipe()) == {"rank": (16, 8), "alpha": (32, 16)}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant"])
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_every_schedule_falls_as_the_one_of_the_same_name_in_transformers(schedule: str, warmup: int) -> None:
+    import torch
+    from transformers import optimization
+
+    make = {
+        "cosine": optimization.get_cosine_schedule_with_warmup,
+        "linear": optimization.get_linear_schedule_with_warmup,
+        "cosine_with_restarts": optimization.get_cosine_with_hard_restarts_schedule_with_warmup,
+        "polynomial": optimization.get_polynomial_decay_schedule_with_warmup,
+        "inverse_sqrt": optimization.get_inverse_sqrt_schedule,
+        "constant": optimization.get_constant_schedule_with_warmup,
+    }[schedule]
+    more = {"cosine_with_restarts": {"num_cycles": 3}, "polynomial": {"power": 2.0, "lr_end": 0.0}}.get(schedule, {})
+    if schedule not in ("inverse_sqrt", "constant"):
+        more["num_training_steps"] = 50
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make(optimizer, num_warmup_steps=warmup, **more)
+    theirs = []
+    for _ in range(50):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    recipe = Recipe(
+        learning_rate=1e-3, schedule=schedule, schedule_cycles=3, schedule_power=2.0, warmup_ratio=0.0, warmup_steps=warmup
+    )
+    ours = [rate * 1e3 for rate in recipes.planned_rates(recipe, 50)]
+    assert ours[warmup:] == pytest.approx(theirs[warmup:], abs=1e-6)
+    assert ours[:warmup] == pytest.approx([(step + 1) / warmup for step in range(warmup)])  # ours is never nothing
+
+
+CPU = {"gpu": None, "dtype": "float32"}
+IMPOSSIBLE = [
+    ({"method": "qlora", "initialization": "pissa"}, None, "PiSSA"),
+    ({"initialization": "loftq"}, None, "QLoRA"),
+    ({"method": "qlora", "quantization_bits": 8, "initialization": "loftq"}, None, "4 bits"),
+    ({"dora": True, "initialization": "pissa"}, None, "DoRA"),
+    ({"mask_history": True, "completions_only": False}, None, "last answer"),
+    ({"targets": "chosen"}, None, "target_modules"),
+    ({"layers": "9-4"}, None, "backwards"),
+    ({"layers": "some"}, None, "first 8"),
+    ({"optimizer": "paged_adamw_8bit"}, CPU, "NVIDIA"),
+    ({"precision": "fp16"}, CPU, "float16"),
+    ({"precision": "bf16"}, CPU, "50 times slower"),
+]
+
+
+@pytest.mark.parametrize(("changes", "machine", "word"), IMPOSSIBLE)
+def test_what_cannot_go_together_is_refused_with_the_reason(changes: dict[str, Any], machine: Any, word: str) -> None:
+    (told,) = recipes.problems(Recipe(**changes), machine=machine)
+    assert word in told
+    if machine is None:
+        with pytest.raises(Invalid, match=word):
+            recipes.from_dict(changes)
+    *_, (field, value) = changes.items()
+    others = {name: value for name, value in changes.items() if name != field}
+    assert word in (possible.blocked(Recipe(**others), field, value, machine=machine) or "")
+    assert possible.impossible(Recipe(), machine=CPU) == {}
+
+
+def test_a_gpu_or_a_processor_with_bfloat16_makes_more_possible() -> None:
+    assert recipes.problems(Recipe(precision="bf16"), machine={"gpu": None, "dtype": "bfloat16"}) == []
+    card = {"gpu": "a card", "dtype": "bfloat16"}
+    assert recipes.problems(Recipe(precision="fp16", optimizer="paged_adamw_8bit"), machine=card) == []
+
+
+def test_a_setting_without_effect_is_said_and_can_be_taken_back() -> None:
+    told = recipes.advices(Recipe(quantization_type="fp4", schedule_power=3.0), 3000)
+    assert [advice.mend for advice in told] == [{"quantization_type": "nf4"}, {"schedule_power": 2.0}]
+    assert all("no effect" in advice.words for advice in told)
+    assert recipes.warnings(Recipe(validation_share=0.1), 3000) == []
+    assert "sealed" in recipes.warnings(Recipe(validation_share=0.1), 3000, held_out=True)[0]
+
+
+def test_every_mending_mends() -> None:
+    poor = Recipe(
+        rank=64, alpha_linked=False, alpha=512, learning_rate=8e-3, effective_batch=64, epochs=8, completions_only=False,
+        evaluations=1, max_samples=500, lora_plus_ratio=16.0, precision="fp16", rslora=True,
+    )  # fmt: skip
+    told = recipes.advices(poor, 40)
+    assert len(told) >= 9
+    for advice in told:
+        if advice.mend:
+            mended = dataclasses.replace(poor, **advice.mend)
+            assert advice.words not in recipes.warnings(mended, 40)
+            assert recipes.problems(mended) == []
+
+
+def test_a_list_of_modules_may_be_written_as_a_list() -> None:
+    assert recipes.from_yaml("targets: chosen\ntarget_modules: [q_proj, v_proj]").target_modules == "q_proj, v_proj"

@@ -21,15 +21,15 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions reviews demo_reviewers datasets proofs publishing importing sample",
-    "training": "recipes sources models encoding gates estimate forecast checkpoints loop device run_rows runs queue watch"
-    " worker tokens tokenising",
+    "training": "knobs recipe schedules places advice possible recipes sources models encoding gates estimate forecast"
+    " starts checkpoints adapter loop device run_rows runs queue watch worker tokens tokenising",
     "adapters": "kept evaluation talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
     "api": "caller limit shapes routes versions tokens",
     "commands": "desk people rows versions training tokens results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
-MAY_BE_HEAVY = {"factory.training.loop", "factory.adapters.chat", "factory.credit.gradients"}
+MAY_BE_HEAVY = {"factory.training.adapter", "factory.training.loop", "factory.adapters.chat", "factory.credit.gradients"}
 WRITES = re.compile(r"\b(?:insert(?: or \w+)? into|delete from|update) (\w+)\b", re.IGNORECASE)
 
 

@@ -19,7 +19,7 @@ from factory.base import store
 from factory.base.errors import Conflict, DiskFull, Invalid, NotFound, Unavailable
 from factory.base.people import Person, need
 from factory.base.settings import Settings
-from factory.training import checkpoints, encoding, models, runs, sources
+from factory.training import checkpoints, encoding, models, runs, sources, starts
 
 DEFAULT_PUBLIC_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WEIGHTS, CONFIG, SHEET = "adapter_model.safetensors", "adapter_config.json", "adapter.json"
@@ -85,8 +85,8 @@ def _copied(settings: Settings, source: Path, sheet: dict[str, Any], run_id: int
     settings.adapters.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=settings.adapters))
     try:
-        shutil.copyfile(source / WEIGHTS, draft / WEIGHTS)
-        config = json.loads((source / CONFIG).read_text("utf-8"))
+        starts.write_plain(source, source.parent.parent / starts.START, draft)
+        config = json.loads((draft / CONFIG).read_text("utf-8"))
         config |= {"base_model_name_or_path": sheet["base_model"], "inference_mode": True}
         (draft / CONFIG).write_text(_json(config), "utf-8")
         (draft / SHEET).write_text(_json(sheet), "utf-8")

@@ -198,7 +198,7 @@ def _encoded(
     training = [
         encoding.encode(
             tokenizer, formats.messages(content), example_id=example_id, system_prompt=recipe.system_prompt,
-            max_length=recipe.max_length, completions_only=recipe.completions_only,
+            max_length=recipe.max_length, completions_only=recipe.completions_only, mask_history=recipe.mask_history,
         )
         for _, example_id, content in rows
     ]  # fmt: skip

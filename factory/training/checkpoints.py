@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.base.errors import Conflict, DiskFull, Unavailable
+from factory.training import starts
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -158,6 +159,8 @@ def begin_from(earlier: Path, folder: Path) -> State:
             if place.is_dir():
                 shutil.copytree(place, root / place.name, dirs_exist_ok=True)
         (root / path.name / "state.json").write_text(json.dumps(dataclasses.asdict(state)))
+        if (earlier / starts.START).exists():
+            shutil.copyfile(earlier / starts.START, folder / starts.START)
     except OSError as problem:
         needs = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(root, ignore_errors=True)
@@ -166,8 +169,9 @@ def begin_from(earlier: Path, folder: Path) -> State:
 
 
 def clear(folder: Path) -> None:
-    """Forget every checkpoint of a run's folder."""
+    """Forget every checkpoint of a run's folder, and where its adapter started."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / starts.START).unlink(missing_ok=True)
 
 
 def weights_to_keep(folder: Path) -> tuple[Path, int]:

@@ -62,10 +62,12 @@ def encode(
     system_prompt: str = "",
     max_length: int = 8192,
     completions_only: bool = True,
+    mask_history: bool = False,
 ) -> EncodedRow:
     """A conversation through the model's own chat template, with the assistant's words marked for training.
 
-    Marked are each assistant turn's tokens up to and including its end-of-turn token; with `completions_only` off, all.
+    Marked are each assistant turn's tokens up to and including its end-of-turn token; with `completions_only` off, all,
+    with `mask_history` those of the last turn only.
     `system_prompt` is put in front of conversations that bring none. More than `max_length` tokens are cut at the end.
     Prompts are the very tokens that a chat with the model would start from. Raises Invalid where the template refuses
     the conversation or rewrites earlier turns when later ones are added.
@@ -90,6 +92,8 @@ def encode(
         spoken = _through_end_of_turn(tokenizer, turn)
         tokens += before + turn
         answers.append((len(tokens) - len(turn), len(tokens)))
+        if mask_history:
+            marks = [False] * len(marks)
         marks += [False] * len(before) + [True] * spoken + [False] * (len(turn) - spoken)
         text = through
     if not completions_only:

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from factory.base.settings import Settings
+from factory.training import places
 from factory.training.recipes import Recipe, steps_total
 
 BASE_BYTES = 900_000_000  # a Python process with torch, transformers and peft, before any weights
@@ -120,12 +121,7 @@ def _gpu() -> tuple[str | None, int]:
 
 def adapter_parameters(recipe: Recipe, model: dict[str, Any]) -> int:
     """How many numbers the adapter has: rank x (in + out) for every matrix that gets one."""
-    hidden, middle = model["hidden_size"], model["intermediate"]
-    heads, kv = model["heads"] * model["head_dim"], model["kv_heads"] * model["head_dim"]
-    attention = (hidden + heads) + 2 * (hidden + kv) + (heads + hidden)
-    mlp = 3 * (hidden + middle)
-    each = {"all-linear": attention + mlp, "attention": attention, "mlp": mlp}[recipe.targets]
-    return int(recipe.rank * each * model["layers"])
+    return places.trained(recipe, model)
 
 
 def memory_bytes(recipe: Recipe, model: dict[str, Any], *, longest_pack: int, dtype: str = "float32") -> int:

@@ -18,13 +18,15 @@ from typing import Any
 import psutil
 import torch
 
-from factory.base.errors import FactoryError, Invalid, Unavailable
-from factory.training import checkpoints, encoding, recipes
+from factory.base.errors import FactoryError, Unavailable
+from factory.training import adapter, checkpoints, encoding, recipes, starts
+from factory.training.adapter import with_adapter
 from factory.training.checkpoints import State
 from factory.training.encoding import EncodedRow
 from factory.training.estimate import CURVE_TOKENS
 from factory.training.recipes import Recipe
 
+__all__ = ["with_adapter"]  # and all that is defined here
 LOSS_SCALE = {torch.float16: 1024.0}  # float16 gradients this small would round to nothing
 
 
@@ -64,13 +66,13 @@ def train(
     Raises FactoryError when the loss is no longer a number, Unavailable when memory or disk runs out.
     """
     torch.manual_seed(recipe.seed)
-    tuned = with_adapter(model, recipe)
-    weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    optimizer = _optimizer(weights, recipe)
-    total = recipes.steps_total(recipe, len(rows))
-    measure_at = {round(total * place / (recipe.evaluations + 1)) for place in range(recipe.evaluations + 1)} | {total}
     if not resume:
         checkpoints.clear(folder)
+    tuned = with_adapter(model, recipe, start=folder / starts.START)
+    weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+    optimizer = adapter.optimizer(tuned, recipe)
+    total = recipes.steps_total(recipe, len(rows))
+    measure_at = {round(total * place / (recipe.evaluations + 1)) for place in range(recipe.evaluations + 1)} | {total}
     state = checkpoints.load(folder, model=tuned, optimizer=optimizer) if resume else None
     if state is None:
         state, told = _untouched(tuned, optimizer, held_out, recipe, folder=folder, total=total)
@@ -120,44 +122,6 @@ def _untouched(
     return state, told
 
 
-def with_adapter(model: Any, recipe: Recipe) -> Any:
-    """The model with a fresh LoRA adapter in float32, all else frozen: a PeftModel. Raises Invalid for its targets."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=_targets(model, recipe.targets),
-    )
-    tuned = get_peft_model(model, config)
-    if recipe.gradient_checkpointing:
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    return tuned
-
-
-def _targets(model: Any, wanted: str) -> str | list[str]:
-    if wanted == "all-linear":
-        return wanted
-    sign = {"attention": "attn", "mlp": "mlp"}[wanted]
-    linear = (name.split(".") for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
-    found = {path[-1] for path in linear if len(path) > 1 and sign in path[-2]}
-    if not found:
-        raise Invalid(f"This model has no layers called {wanted}; choose the targets all-linear.")
-    return sorted(found)
-
-
-def _optimizer(weights: list[torch.nn.Parameter], recipe: Recipe) -> Any:
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    if weights[0].device.type != "cuda":
-        raise Invalid("The paged 8-bit optimizer needs an NVIDIA GPU, and none was found here; choose the optimizer adamw.")
-    from bitsandbytes.optim import PagedAdamW8bit
-
-    return PagedAdamW8bit(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-
 def rows_of_step(rows: Sequence[EncodedRow], recipe: Recipe, step: int) -> list[EncodedRow]:
     """The rows of optimizer step `step` (from 1): each epoch in its own seeded order, the last step what is left over."""
     epoch, place = divmod(step - 1, recipes.steps_per_epoch(recipe, len(rows)))
@@ -184,7 +148,7 @@ def _optimize(
     try:
         total = sum(
             encoding.backward(model, pack, divisor=labels / scale)
-            for pack in encoding.packs(batch, tokens_per_pack=recipe.micro_batch_tokens)
+            for pack in encoding.packs(batch, tokens_per_pack=recipe.tokens_at_once)
         )
     except (RuntimeError, MemoryError) as problem:
         if not isinstance(problem, MemoryError | torch.OutOfMemoryError) and "memory" not in str(problem):
@@ -204,8 +168,7 @@ def _optimize(
             f"At step {step} the loss is no longer a number; lower the learning rate (now {recipe.learning_rate:g})"
             " or lengthen the warm-up, then start a new run."
         )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    adapter.set_rate(optimizer, rate)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss, norm
@@ -225,7 +188,7 @@ def held_out_loss(model: Any, held_out: Sequence[EncodedRow], recipe: Recipe) ->
     if not held_out:
         return None
     model.eval()
-    return encoding.mean_loss(encoding.row_losses(model, held_out, tokens_per_pack=recipe.micro_batch_tokens))
+    return encoding.mean_loss(encoding.row_losses(model, held_out, tokens_per_pack=recipe.tokens_at_once))
 
 
 def _judged(state: State, loss: float | None) -> State:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from factory.base.errors import Conflict, Invalid, NotFound, Unavailable
 from factory.base.settings import Settings
 from factory.training import sources
+from factory.training.recipe import Recipe
 
 DEFAULT = "smollm2-135m-instruct"
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,94}")
@@ -195,11 +197,17 @@ def load_tokenizer(settings: Settings, name: str) -> Any:
 
 
 def load(
-    settings: Settings, name: str, *, method: str = "lora", adapter_folder: Path | str | None = None
+    settings: Settings,
+    name: str,
+    *,
+    method: str = "lora",
+    adapter_folder: Path | str | None = None,
+    recipe: Recipe | None = None,
 ) -> tuple[Any, Any]:
     """A fetched model, frozen and ready for use, and its tokenizer.
 
-    `method` "qlora" loads the weights as 4-bit NF4 with double quantisation, "lora" in the dtype of this hardware.
+    `method` "qlora" loads the weights as 4-bit NF4 with double quantisation, "lora" in the dtype of this hardware; with
+    `recipe` they are loaded as that asks for: its method, bits and precision.
     With `adapter_folder`, that adapter is put on top (a PeftModel, frozen as well).
     Raises NotFound, Invalid (unreadable files), Unavailable (not enough memory).
     """
@@ -209,7 +217,9 @@ def load(
     from transformers import AutoModelForCausalLM
 
     place = device_and_dtype()
-    dtype = getattr(torch, place["dtype"])
+    recipe = recipe or Recipe(method=method)
+    method = recipe.method
+    dtype = getattr(torch, {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(recipe.precision, place["dtype"]))
     options: dict[str, Any] = {
         "dtype": dtype,
         "local_files_only": True,
@@ -217,11 +227,7 @@ def load(
         "attn_implementation": "sdpa",
     }
     if method == "qlora":
-        from transformers import BitsAndBytesConfig
-
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
+        options["quantization_config"] = _quantised(recipe, dtype)
         options["device_map"] = {"": place["device"]}
     elif method != "lora":
         raise Invalid(f"There is no method {method!r}; the methods are lora and qlora.")
@@ -246,3 +252,19 @@ def load(
         with_adapter: Any = PeftModel.from_pretrained(model, str(adapter_folder), is_trainable=False)
         return with_adapter.requires_grad_(False).eval(), tokenizer
     return model.requires_grad_(False).eval(), tokenizer
+
+
+def _quantised(recipe: Recipe, dtype: Any) -> Any:
+    """How transformers is told to keep the weights in few bits."""
+    from transformers import BitsAndBytesConfig
+
+    if recipe.quantization_bits == 8:
+        # it tells once a layer that inputs are cast to float16, which is how its 8-bit products work
+        warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=recipe.quantization_type,
+        bnb_4bit_use_double_quant=recipe.double_quantization,
+        bnb_4bit_compute_dtype=dtype,
+    )

@@ -70,7 +70,8 @@ def create(
     if parent_run_id is not None:
         get(db, parent_run_id)
     name = " ".join(name.split())
-    problems = _problems_together(recipe, model, version, name)
+    problems = recipes.problems(recipe, machine=estimate.machine(settings), model=model)
+    problems += _problems_together(recipe, model, version, name)
     if problems:
         raise Invalid(problems)
     guess = estimate_for(db, settings, version_id=version_id, recipe=recipe)

@@ -82,7 +82,10 @@ def key(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) ->
 
 def options(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe `encoding.encode` wants to know, the maximum length aside."""
-    return {"system_prompt": recipe.system_prompt, "completions_only": recipe.completions_only}
+    return {
+        "system_prompt": recipe.system_prompt, "completions_only": recipe.completions_only,
+        "mask_history": recipe.mask_history,
+    }  # fmt: skip
 
 
 def path_of(settings: Settings, name: str) -> Path:

@@ -259,7 +259,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
     datasets.verify_version(db, run["version_id"])
     began = time.monotonic()
     print(f"run {run_id}: loading {base['name']}", flush=True)
-    model, tokenizer = models.load(settings, base["name"], method=recipe.method)
+    model, tokenizer = models.load(settings, base["name"], recipe=recipe)
     from factory.training import loop
 
     rows, held_out = _encoded(db, run, tokenizer, gates.end_tokens(base["folder"], tokenizer))
@@ -278,7 +278,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         return "pause" if wishes[-1] == "yield" else wishes[-1]
 
     for step in loop.train(model, rows, measured_rows, recipe, folder=folder, resume=True, wish=wish):
-        _tell(db, run_id, token, step)
+        _tell(db, run_id, token, step, every=recipe.logging_steps)
         tokens, peak, steps_done = tokens + step.tokens, max(peak, step.memory_bytes), step.step
         seconds += step.tokens / step.tokens_per_second if step.tokens_per_second else 0.0
         ended = step.ended or ended
@@ -301,8 +301,10 @@ def _told_at(step: int) -> tuple[str, ...]:
     return TOLD if step else ("held_out_loss",)  # step 0 is the untouched base
 
 
-def _tell(db: Database, run_id: int, token: str, step: Any) -> None:
+def _tell(db: Database, run_id: int, token: str, step: Any, *, every: int = 1) -> None:
     values = {name: getattr(step, name) for name in _told_at(step.step)}
+    if step.step and step.step % every and step.held_out_loss is None and not step.ended:
+        values = {}
     if step.loss is not None or step.held_out_loss is not None:
         runs.record(db, run_id, token, values, step=step.step)
     if step.step == 0 or step.checkpoint:
@@ -325,7 +327,7 @@ def _encoded(
     def encoded(content: str, number: int) -> encoding.EncodedRow:
         return encoding.encode(
             tokenizer, formats.messages(content), example_id=number, system_prompt=recipe.system_prompt,
-            max_length=recipe.max_length, completions_only=recipe.completions_only,
+            max_length=recipe.max_length, completions_only=recipe.completions_only, mask_history=recipe.mask_history,
         )  # fmt: skip
 
     content_of = {example_id: content for _, example_id, content in datasets.version_content(db, run["version_id"])}

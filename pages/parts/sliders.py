@@ -1,52 +1,18 @@
 """The sliders of a recipe, each made from its own field: range, unit, help and group come from there."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from factory.training import recipes
-from factory.training.recipes import Knob, Recipe
+from factory.training import possible, recipes
+from factory.training.knobs import GROUPS, TOPICS, Knob
+from factory.training.recipes import Recipe
 from pages import frame
+from pages.parts.knob import LABELS, label, widget
 
-GROUPS = ["simple", "advanced", "everything"]
-LABELS = {"rank": "LoRA rank", "alpha": "LoRA alpha", "alpha_linked": "Alpha follows rank", "lora": "LoRA", "qlora": "QLoRA",
-          "all-linear": "all linear", "mlp": "MLP"}  # fmt: skip
-
-
-def label(knob: Knob) -> str:
-    """A knob's name as a person reads it, with its unit."""
-    words = LABELS.get(knob.name, knob.label)
-    return f"{words} ({knob.unit})" if knob.unit else words
-
-
-def widget(knob: Knob, value: Any) -> Any:
-    """The widget of one knob, at `value` until somebody moves it; returns what it is set to.
-
-    The value lies in the session's state and not in the widget, so that a preset moves what the browser shows too.
-    """
-    key, words = _key(knob.name), label(knob)
-    value = st.session_state.setdefault(key, _kind(knob)(value))
-    if knob.scale == "toggle":
-        return st.toggle(words, key=key, help=knob.help)
-    if knob.scale == "text":
-        return st.text_input(words, key=key, help=knob.help)
-    if knob.scale == "choice" and isinstance(knob.default, str):
-        shown = {"format_func": lambda choice: LABELS.get(choice, choice)}
-        return st.segmented_control(words, knob.choices, required=True, key=key, help=knob.help, **shown)
-    if knob.scale == "choice":
-        return st.select_slider(words, sorted({*knob.choices, value}), key=key, help=knob.help)
-    if knob.scale == "log":
-        return st.select_slider(words, knob.steps(value), format_func=lambda v: f"{v:g}", key=key, help=knob.help)
-    kind = _kind(knob)
-    low, high = knob.low or 0, knob.high or 0
-    if high - low > 1000:
-        return st.number_input(words, kind(low), kind(high), step=kind(knob.step or 1), key=key, help=knob.help)
-    return st.slider(words, kind(low), kind(high), step=kind(knob.step or 1), key=key, help=knob.help)
-
-
-def _kind(knob: Knob) -> type:
-    return {"int": int, "float": float, "bool": bool, "str": str}[knob.kind]
+ELSEWHERE = {"base_model"}  # chosen in a step of its own
 
 
 def _key(name: str) -> str:
@@ -60,36 +26,83 @@ def _key(name: str) -> str:
 
 
 def begin_with(recipe: Recipe) -> None:
-    """Put a preset or a loaded recipe under the sliders: new widgets that start from it."""
+    """Put a preset, a loaded or a mended recipe under the sliders: new widgets that start from it."""
     st.session_state["generation"] = st.session_state.get("generation", 0) + 1
     st.session_state["recipe"] = recipe
+    st.session_state["knob-keys"] = {}
 
 
-def choose(model_name: str, *, on_gpu: bool) -> Recipe:
+def choose(model: Mapping[str, Any], *, machine: Mapping[str, Any], held_out: bool) -> Recipe:
     """Presets and sliders, as many as somebody wants to see; the recipe they make."""
     presets = st.container(horizontal=True)
     for name, preset in recipes.PRESETS.items():
         presets.button(name.capitalize(), key=f"preset-{name}", on_click=begin_with, args=(preset,))
     with presets:
         load_yaml()
-    base = st.session_state.setdefault("recipe", recipes.Recipe())
-    shown = st.segmented_control("Show", GROUPS, default="simple", key="shown", required=True)
+    shown = st.segmented_control("Show", list(GROUPS), default="simple", key="shown", required=True)
     visible = GROUPS[: GROUPS.index(shown) + 1]
+    keys: dict[str, str] = st.session_state.setdefault("knob-keys", {})
+    now = replace(
+        st.session_state.setdefault("recipe", recipes.Recipe()),
+        **{name: st.session_state[key] for name, key in keys.items() if st.session_state.get(key) is not None},
+        base_model=model["name"],
+    )
+    facts = {"machine": machine, "model": model}
+    idle = possible.idle(now, held_out=held_out)
+    knobs = [knob for knob in recipes.knobs() if knob.group in visible and knob.name not in ELSEWHERE]
+    st.session_state["knob-keys"] = {}
     chosen: dict[str, Any] = {}
-    columns = st.columns(2, gap="medium")
-    linked = st.session_state.get(_key("alpha_linked"), base.alpha_linked)
-    hidden = {"base_model"} | ({"alpha"} if linked else set()) | (set() if on_gpu else {"optimizer"})
-    knobs = [knob for knob in recipes.knobs() if knob.group in visible and knob.name not in hidden]
-    for place, knob in enumerate(knobs):
-        with columns[place % 2]:
-            chosen[knob.name] = widget(knob, getattr(base, knob.name))
-    if linked and "advanced" in visible:
-        st.caption(f"Alpha follows the rank: {2 * chosen.get('rank', base.rank)}.")
-    if not on_gpu and "everything" in visible:
-        st.caption("The optimizer is AdamW: the paged 8-bit one needs an NVIDIA GPU, and none is here.")
-    recipe = replace(base, **chosen, base_model=model_name)
+    if shown == GROUPS[-1]:
+        wanted = st.text_input("Find a setting", key="find-knob", placeholder="name or word, such as rank or memory")
+        knobs = [knob for knob in knobs if wanted.strip().lower() in f"{label(knob)} {knob.name} {knob.help}".lower()]
+        for topic in TOPICS:
+            of_topic = [knob for knob in knobs if knob.topic == topic]
+            if of_topic:
+                st.markdown(f"##### {topic.capitalize()}")
+                chosen |= _columns(of_topic, now, idle, facts)
+    else:
+        chosen |= _columns(knobs, now, idle, facts)
+    recipe = replace(now, **chosen)
     st.session_state["recipe"] = recipe  # what is not shown any more stays as it was set
     return recipe
+
+
+def _columns(knobs: Iterable[Knob], now: Recipe, idle: Mapping[str, str], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Widgets in two columns; what cannot be chosen beside the rest is left out of the choices, with the reason below."""
+    columns = st.columns(2, gap="medium")
+    chosen: dict[str, Any] = {}
+    for place, knob in enumerate(knobs):
+        value, key = getattr(now, knob.name), _key(knob.name)
+        options = knob.choices or ((True, False) if knob.kind == "bool" else ())
+        gone = {
+            option: why
+            for option in options
+            if option != value and (why := possible.blocked(now, knob.name, option, **facts))
+        }
+        choices = tuple(option for option in knob.choices if option not in gone)
+        if gone and knob.choices:  # other choices make another widget, which starts from the value
+            key = f"{key}-without-{'-'.join(map(str, gone))}"
+        why_idle = idle.get(knob.name) or (next(iter(gone.values())) if gone and len(options) - len(gone) < 2 else None)
+        with columns[place % 2]:
+            chosen[knob.name] = widget(knob, value, key=key, why_idle=why_idle, choices=choices)
+            if why_idle:
+                st.caption(why_idle)
+            for why in dict.fromkeys(gone.values()) if not why_idle else ():
+                lost = ", ".join(str(LABELS.get(option, option)) for option, reason in gone.items() if reason == why)
+                st.caption(f"Not now: {lost}. {why}")
+        st.session_state["knob-keys"][knob.name] = key
+    return chosen
+
+
+def advise(recipe: Recipe, version: Mapping[str, Any]) -> None:
+    """What is unwise about a recipe, each with a button that mends it where something simple does."""
+    told = recipes.advices(recipe, version["row_count"], held_out=bool(version["held_out_root"]))
+    for place, advice in enumerate(told):
+        st.warning(advice.words, icon=":material/lightbulb:")
+        if advice.mend:
+            to = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in advice.mend.items())
+            mended = replace(recipe, **advice.mend)
+            st.button(f"Mend it: {to}", key=f"mend-{place}-{to}", type="tertiary", on_click=begin_with, args=(mended,))
 
 
 def load_yaml() -> None:

@@ -1,0 +1,60 @@
+"""The widget of one knob of a recipe: made from its field, disabled with the reason where it can do nothing."""
+
+from typing import Any
+
+import streamlit as st
+
+from factory.training.knobs import Knob
+
+LABELS = {
+    "rank": "LoRA rank", "alpha": "LoRA alpha", "alpha_linked": "Alpha follows rank", "lora": "LoRA", "qlora": "QLoRA",
+    "all-linear": "all linear", "mlp": "MLP", "rslora": "rsLoRA", "dora": "DoRA", "lora_plus_ratio": "LoRA+ ratio",
+    "neftune_alpha": "NEFTune alpha", "pissa": "PiSSA", "loftq": "LoftQ", "adamw": "AdamW", "adamw_8bit": "AdamW 8 bit",
+    "paged_adamw_8bit": "AdamW 8 bit, paged", "adafactor": "Adafactor", "cosine_with_restarts": "cosine with restarts",
+    "inverse_sqrt": "inverse square root", "nf4": "NF4", "fp4": "FP4", "adam_beta1": "AdamW beta 1",
+    "adam_beta2": "AdamW beta 2", "initialization": "Start of the adapter",
+}  # fmt: skip
+
+
+def label(knob: Knob) -> str:
+    """A knob's name as a person reads it, with its unit."""
+    words = LABELS.get(knob.name, knob.label)
+    return f"{words} ({knob.unit})" if knob.unit else words
+
+
+def kind_of(knob: Knob) -> type:
+    """The Python type of a knob's values."""
+    return {"int": int, "float": float, "bool": bool, "str": str}[knob.kind]
+
+
+def widget(knob: Knob, value: Any, *, key: str, why_idle: str | None, choices: tuple[Any, ...]) -> Any:
+    """The widget, at `value` until somebody moves it; returns what it is set to. `choices` are those that are possible.
+
+    The value lies in the session's state and not in the widget, so that a preset moves what the browser shows too.
+    """
+    if why_idle:
+        st.session_state[key] = kind_of(knob)(value)  # it may follow another knob, as alpha does
+    value = st.session_state.setdefault(key, kind_of(knob)(value))
+    about: dict[str, Any] = {
+        "key": key, "help": f"{knob.help} Not now: {why_idle}" if why_idle else knob.help, "disabled": bool(why_idle)
+    }  # fmt: skip
+    words = label(knob)
+    if knob.scale == "toggle":
+        return st.toggle(words, **about)
+    if knob.scale == "text":
+        return st.text_input(words, **about)
+    if knob.scale == "choice" and isinstance(knob.default, str):
+        shown = {"format_func": lambda choice: LABELS.get(choice, choice)}
+        if len(knob.choices) > 4:
+            return st.selectbox(words, choices, **shown, **about)
+        return st.segmented_control(words, choices, required=True, **shown, **about)
+    if knob.scale == "choice":
+        return st.select_slider(words, sorted({*choices, value}), **about)
+    if knob.scale == "log":
+        return st.select_slider(words, knob.steps(value), format_func=lambda v: f"{v:g}", **about)
+    kind, low, high = kind_of(knob), knob.low or 0, knob.high or 0
+    step = kind(knob.step or 1)
+    shape = {"format": f"%.{len(str(step)) - 2}f"} if kind is float and step < 0.01 else {}
+    if high - low > 1000 or shape:
+        return st.number_input(words, kind(low), kind(high), step=step, **shape, **about)
+    return st.slider(words, kind(low), kind(high), step=step, **about)
