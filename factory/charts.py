@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 # One hue per series, told apart also by colour-blind people (Okabe and Ito's palette, without yellow and black).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 Points = Sequence[tuple[float, float]]
+NAMED_POINTS, NAMED_CURVES = 10, 8  # more names than that lie over each other
 
 
 def _figure(*, height: int = 280, x: str = "", y: str = "", **layout: Any) -> go.Figure:
@@ -88,6 +89,58 @@ def series(
     return figure
 
 
+def overlay(
+    curves: Mapping[str, Mapping[str, Points]], *, x: str = "optimizer step", smoothing: float = 0.0, log: bool = False,
+    highlighted: str | None = None,
+) -> go.Figure:  # fmt: skip
+    """Losses of up to fifty runs over each other, one colour a run; the highlighted one in full, the others faint behind it.
+
+    `curves` as `loss` takes them. The held-out loss is dotted, with markers. Many runs share colours: hover names them.
+    """
+    figure = _figure(x=x, y="loss (nats per token)", height=420, showlegend=len(curves) <= NAMED_CURVES)
+    figure.update_layout(hovermode="closest")
+    for label in sorted(curves, key=lambda each: each == highlighted):  # what is highlighted is drawn last, on top
+        colour = COLOURS[list(curves).index(label) % len(COLOURS)]
+        faint = highlighted is not None and label != highlighted
+        name = _short(label)
+        look: dict[str, Any] = {"opacity": 0.25 if faint else 1.0, "legendgroup": label}
+        _line(figure, smoothed(curves[label].get("loss", ()), smoothing), f"{name} · training", colour, **look)
+        held_out = list(curves[label].get("held_out_loss", ()))
+        _line(figure, held_out, f"{name} · held-out", colour, dash="dot", mode="lines+markers", **look)
+    if log:
+        figure.update_yaxes(type="log")
+    return figure
+
+
+def parallel(
+    dimensions: Sequence[Mapping[str, Any]], *, colours: Sequence[float], highlighted: int | None = None, dark: bool = False
+) -> go.Figure:
+    """Runs as lines through upright axes, one for each setting and outcome; drag along an axis to pick out lines.
+
+    `dimensions`: label, values (a float for each run) and ticks [(place, words)]; `colours` is a number for each run, blue
+    the lowest and orange the highest. With `highlighted` (its place among the runs) that run is bright and all others gray.
+    """
+    line: dict[str, Any] = {"color": list(colours), "colorscale": [[0, COLOURS[0]], [0.5, COLOURS[2]], [1, COLOURS[4]]]}
+    if highlighted is not None:
+        marks = [float(place == highlighted) for place in range(len(colours))]
+        line = {"color": marks, "colorscale": [[0, "#909090"], [1, COLOURS[1]]], "cmin": 0, "cmax": 1}
+    figure = _figure(height=420)
+    # this kind of chart draws a halo in the colour of its paper round every word, so it must know that colour
+    paper, ink = ("#14171b", "#e6e8eb") if dark else ("#ffffff", "#1f2937")  # .streamlit/config.toml
+    figure.update_layout(margin={"l": 90, "r": 40, "t": 80, "b": 20}, paper_bgcolor=paper)
+    axes = []
+    for each in dimensions:
+        axis = {"label": each["label"], "values": list(each["values"])}
+        if each["ticks"]:
+            places, words = zip(*each["ticks"], strict=True)
+            axis |= {"tickvals": places, "ticktext": [text if len(text) <= 12 else text[:11] + "…" for text in words]}
+        axes.append(axis)
+    font = {"color": ink, "size": 12}
+    hidden = {"color": "rgba(0,0,0,0)", "size": 1}  # lowest and highest, which would lie over the ticks
+    figure.add_parcoords(line=line, dimensions=axes, labelangle=-20, labelfont=font, tickfont=font, rangefont=hidden)
+    return figure
+
+
 def _line(
     figure: go.Figure, points: Points, name: str, colour: str, *, dash: str | None = None, mode: str = "lines", **more: Any
 ) -> None:
@@ -142,12 +195,16 @@ def _name_lines(figure: go.Figure, rows: Sequence[Mapping[str, Any]], label: str
 
 
 def scatter(rows: Sequence[Mapping[str, Any]], *, label: str, x: str, y: str, x_title: str, y_title: str) -> go.Figure:
-    """One labelled point a row: cost against gain, say."""
+    """One labelled point a row: cost against gain, say. Of many points only the first few carry their name, all on hover."""
     figure = _figure(x=x_title, y=y_title, height=320, showlegend=False)
     figure.update_layout(hovermode="closest")
+    names = [_short(str(row[label])) for row in rows]
+    named = len(rows) if len(rows) <= NAMED_POINTS else 3
     figure.add_scatter(
-        x=[row[x] for row in rows], y=[row[y] for row in rows], text=[_short(str(row[label])) for row in rows],
-        mode="markers+text", textposition="top center", marker={"size": 12, "color": COLOURS[0]},
+        x=[row[x] for row in rows], y=[row[y] for row in rows], hovertext=names, mode="markers+text",
+        text=[name if place < named else "" for place, name in enumerate(names)], textposition="top center",
+        marker={"size": 12 if len(rows) <= 50 else 7, "color": COLOURS[0], "opacity": 1 if len(rows) <= 50 else 0.5},
+        cliponaxis=False,
     )  # fmt: skip
     return figure
 

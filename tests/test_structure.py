@@ -22,8 +22,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions reviews demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible recipes sources models encoding gates estimate forecast"
-    " starts checkpoints adapter loop device run_rows runs queue watch worker tokens tokenising",
-    "adapters": "kept evaluation talk chat try_it cards exports",
+    " starts checkpoints adapter loop energy device run_rows runs queue watch worker tokens tokenising",
+    "adapters": "kept forgetting evaluation talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
     "api": "caller limit shapes routes versions tokens",
     "commands": "desk people rows versions training tokens results house",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sqlite_utils import Database
 
-from factory.adapters import kept
+from factory.adapters import forgetting, kept
 from factory.base import store
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
@@ -88,8 +88,8 @@ def evaluate(
     One model is loaded, in this hardware's full precision also for an adapter trained by QLoRA, so base and tuned differ
     by the adapter alone: it is measured once off and once on. Only answers count, whatever the recipe trained on, and rows
     are cut at 2,048 tokens whatever its maximum length, so that adapters can be compared. The base is asked with the
-    template's own system prompt: a builder's choice of words must not make the base look worse than it is. Rows,
-    summary and four greedy answers side by side are written in one transaction.
+    template's own system prompt: a builder's choice of words must not make the base look worse than it is. What the adapter
+    forgot is measured on a neutral text. All of it and four greedy answers side by side are written in one transaction.
     `progress` hears the share done (0 to 1) and what is being done. Running it again adds another evaluation.
     Raises NotFound, Invalid (no held-out set, another template), Unavailable.
     """
@@ -116,19 +116,16 @@ def evaluate(
     with model.disable_adapter():
         before = encoding.row_losses(model, plain, progress=lambda done: tell(0.1 + 0.3 * done, "measuring the base"))
     after = encoding.row_losses(model, rows, progress=lambda done: tell(0.4 + 0.3 * done, "measuring the adapter"))
-    found = paired([loss for loss, _ in before], [loss for loss, _ in after], [count for _, count in before])
-    tell(0.7, "writing answers with the base")
-    asked = [talk[:-1] for talk in talks[:GENERATIONS]]
-    with model.disable_adapter():
-        base_texts = _answers(model, tokenizer, asked, "")
-    tell(0.85, "writing answers with the adapter")
-    tuned_texts = _answers(model, tokenizer, asked, sheet["system_prompt"])
+    elsewhere = forgetting.measure(
+        model, tokenizer, progress=lambda done: tell(0.7 + 0.1 * done, "measuring what it forgot")
+    )
+    base_texts, tuned_texts = _side_by_side(model, tokenizer, talks, sheet["system_prompt"], tell)
     summary = {
         "adapter_id": adapter_id,
         "held_out_root": version["held_out_root"],
         "row_count": len(rows),
         "label_tokens": sum(count for _, count in before),
-        **dataclasses.asdict(found),
+        **_figures(before, after),
         "method": METHOD.format(dtype=models.device_and_dtype()["dtype"]),
         "seconds": time.monotonic() - began,
         "at": store.now(),
@@ -137,6 +134,7 @@ def evaluate(
         evaluation_id = store.insert(db, "evaluations", summary)
         _write_rows(db, evaluation_id, before, after)
         _write_generations(db, evaluation_id, talks, base_texts, tuned_texts)
+        forgetting.write(db, evaluation_id, _figures(*elsewhere), *elsewhere)
     tell(1.0, "done")
     return get(db, evaluation_id)
 
@@ -152,8 +150,28 @@ def _encoded(
     ]
 
 
+def _figures(before: forgetting.Losses, after: forgetting.Losses) -> dict[str, float]:
+    return dataclasses.asdict(paired([loss for loss, _ in before], [loss for loss, _ in after], [n for _, n in before]))
+
+
 def _silent(fraction: float, words: str) -> None:
     return None
+
+
+def _side_by_side(
+    model: Any,
+    tokenizer: Any,
+    talks: Sequence[Sequence[dict[str, str]]],
+    system_prompt: str,
+    tell: Callable[[float, str], None],
+) -> tuple[list[str], list[str]]:
+    """The base's and the adapter's answers to the first few conversations."""
+    asked = [talk[:-1] for talk in talks[:GENERATIONS]]
+    tell(0.8, "writing answers with the base")
+    with model.disable_adapter():
+        base_texts = _answers(model, tokenizer, asked, "")
+    tell(0.9, "writing answers with the adapter")
+    return base_texts, _answers(model, tokenizer, asked, system_prompt)
 
 
 def _answers(model: Any, tokenizer: Any, asked: Sequence[Sequence[dict[str, str]]], system_prompt: str) -> list[str]:

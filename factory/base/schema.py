@@ -28,6 +28,7 @@ CREDIT = _script("credit")
 UNCHANGING = (
     *("policies", "held_out_sets", "held_out_rows", "submissions", "examples", "findings", "verdicts", "decisions"),
     *("withdrawals", "dataset_versions", "version_rows", "metrics", "evaluations", "evaluation_rows", "generations"),
+    *("forgetting", "forgetting_chunks"),
     *("attributions", "attribution_rows", "attribution_people", "ledger_transactions", "ledger_entries"),
 )
 

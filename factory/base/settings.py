@@ -27,6 +27,7 @@ class Settings:
     max_upload_bytes: int = 64 * 2**20
     max_text_bytes: int = 256 * 2**20
     session_seconds: int = 14 * 24 * 3600
+    cpu_watts: int = 10  # of one busy core, memory and losses included, where the processor does not count by itself
 
     @property
     def database(self) -> Path:
@@ -71,6 +72,7 @@ def load() -> Settings:
         port=number("FACTORY_PORT", 8501),
         max_upload_bytes=number("FACTORY_MAX_UPLOAD_MIB", 64) * 2**20,
         max_text_bytes=number("FACTORY_MAX_TEXT_MIB", 256) * 2**20,
+        cpu_watts=number("FACTORY_CPU_WATTS", 10),
     )
     if problems:
         raise Invalid(problems)

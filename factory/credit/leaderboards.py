@@ -143,8 +143,9 @@ def adapters(db: Database, *, held_out_root: str | None = None) -> list[dict[str
 
     `held_out_root` leaves one set. Keys: rank (within the set), adapter_id, adapter, held_out_root, dataset_id, slug,
     version, run_id, person_id, person, is_demo, base, gain_percent, gain_low, gain_high (95%), certain (0 is outside),
-    base_loss, tuned_loss (nats per label token), held_out_rows, method, lora_rank, learning_rate, minutes,
-    tokens_per_second, memory_bytes (None where not measured), credits, kept_at.
+    base_loss, tuned_loss (nats per label token), held_out_rows, method, lora_rank, learning_rate, credits, kept_at; and,
+    None where not measured: minutes, tokens_per_second, memory_bytes, tokens, energy_wh, energy_from (what counted it) of
+    the training, forgot_percent, forgot_low, forgot_high (95%, the rise of the loss on the neutral text).
     """
     return store.rows(
         db,
@@ -157,11 +158,15 @@ def adapters(db: Database, *, held_out_root: str | None = None) -> list[dict[str
             json_extract(r.recipe, '$.rank') as lora_rank, json_extract(r.recipe, '$.learning_rate') as learning_rate,
             json_extract(r.measured, '$.seconds') / 60.0 as minutes,
             json_extract(r.measured, '$.tokens_per_second') as tokens_per_second,
-            json_extract(r.measured, '$.memory_bytes') as memory_bytes,
+            json_extract(r.measured, '$.memory_bytes') as memory_bytes, json_extract(r.measured, '$.tokens') as tokens,
+            json_extract(r.measured, '$.energy_joules') / 3600.0 as energy_wh,
+            json_extract(r.measured, '$.energy_from') as energy_from,
+            100.0 * f.difference / f.base_loss as forgot_percent, 100.0 * f.low / f.base_loss as forgot_low,
+            100.0 * f.high / f.base_loss as forgot_high,
             coalesce(c.total, 0) / 1e6 as credits, a.kept_at
         from evaluations e join adapters a on a.id = e.adapter_id join runs r on r.id = a.run_id
         join dataset_versions v on v.id = r.version_id join datasets d on d.id = v.dataset_id
-        join people p on p.id = r.person_id
+        join people p on p.id = r.person_id left join forgetting f on f.evaluation_id = e.id
         left join (select adapter_id, sum(micro_credits) as total from ({EARNED}) group by adapter_id) c
             on c.adapter_id = a.id
         where e.base_loss > 0 and (:root is null or e.held_out_root = :root)
@@ -169,6 +174,27 @@ def adapters(db: Database, *, held_out_root: str | None = None) -> list[dict[str
         order by e.held_out_root, rank, a.id""",
         root=held_out_root,
     )
+
+
+def not_ranked(db: Database, held_out_root: str) -> str:
+    """Why other adapters do not stand on the board of a held-out set: one sentence, empty where all of them do."""
+    found = store.row(
+        db,
+        "select count(*) as adapters, count(distinct root) as roots, sum(root is null) as never from"
+        " (select a.id, (select held_out_root from evaluations where adapter_id = a.id order by id desc limit 1) as root"
+        " from adapters a where a.id not in (select adapter_id from evaluations where held_out_root = ?))",
+        held_out_root,
+    )
+    if not found or not found["adapters"]:
+        return ""
+    never, elsewhere, sets = found["never"], found["adapters"] - found["never"], found["roots"]
+    parts = []
+    if elsewhere:
+        where = "another held-out set" if sets == 1 else f"{sets} other held-out sets"
+        parts.append(f"{elsewhere} measured on {where}, whose losses say nothing about losses here")
+    if never:
+        parts.append(f"{never} never measured")
+    return f"Adapters that are not here: {'; '.join(parts)}."
 
 
 def held_out_roots(db: Database) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets, formats
-from factory.training import checkpoints, device, encoding, gates, models, queue, runs, watch
+from factory.training import checkpoints, device, encoding, energy, gates, models, queue, runs, watch
 
 HEARTBEAT_SECONDS = 2.0
 TOLD = ("loss", "held_out_loss", "gradient_norm", "tokens_per_second", "memory_bytes", "learning_rate", "epoch")
@@ -277,8 +277,10 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         wishes.append(runs.wish(db, run_id))
         return "pause" if wishes[-1] == "yield" else wishes[-1]
 
+    counted = energy.source(watts_per_core=settings.cpu_watts, gpu_uuid=energy.gpu_uuid(model))
+    look = energy.meter(counted)
     for step in loop.train(model, rows, measured_rows, recipe, folder=folder, resume=True, wish=wish):
-        _tell(db, run_id, token, step, every=recipe.logging_steps)
+        _tell(db, run_id, token, step, look(), every=recipe.logging_steps)
         tokens, peak, steps_done = tokens + step.tokens, max(peak, step.memory_bytes), step.step
         seconds += step.tokens / step.tokens_per_second if step.tokens_per_second else 0.0
         ended = step.ended or ended
@@ -292,6 +294,8 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
             "steps": steps_done,
             "tokens_per_second": tokens / seconds if seconds else 0.0,
             "resumed": resumed is not None,
+            **energy.spent(db, run_id),
+            "energy_from": counted.words,
         }
         runs.heartbeat(db, run_id, token, measured=measured)
     return "yielded" if ended == "paused" and wishes[-1] == "yield" else ended
@@ -301,12 +305,13 @@ def _told_at(step: int) -> tuple[str, ...]:
     return TOLD if step else ("held_out_loss",)  # step 0 is the untouched base
 
 
-def _tell(db: Database, run_id: int, token: str, step: Any, *, every: int = 1) -> None:
+def _tell(db: Database, run_id: int, token: str, step: Any, spent: energy.Spent, *, every: int = 1) -> None:
     values = {name: getattr(step, name) for name in _told_at(step.step)}
     if step.step and step.step % every and step.held_out_loss is None and not step.ended:
         values = {}
-    if step.loss is not None or step.held_out_loss is not None:
-        runs.record(db, run_id, token, values, step=step.step)
+    if step.loss is not None or step.step == 0:
+        used = {"cpu_seconds": spent.cpu_seconds, "energy_joules": spent.joules, "tokens": step.tokens}
+        runs.record(db, run_id, token, {**values, **used}, step=step.step)
     if step.step == 0 or step.checkpoint:
         runs.heartbeat(db, run_id, token, steps_total=step.steps_total)
     words = {name: round(value, 5) for name, value in values.items() if value is not None}

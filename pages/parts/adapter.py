@@ -7,7 +7,7 @@ import time
 import streamlit as st
 
 from factory import charts
-from factory.adapters import evaluation, exports
+from factory.adapters import evaluation, exports, forgetting
 from factory.base.settings import ROOT
 from factory.credit import attribution
 from pages import frame
@@ -30,6 +30,7 @@ def result(db, adapter) -> None:
     sure = "better than its base" if found["high"] < 0 and found["row_count"] > 1 else "not distinguishable from its base"
     st.caption(f"Held-out loss in nats per token. On {found['row_count']} rows with {found['label_tokens']} tokens this "
                f"adapter is {sure} (paired bootstrap over rows).")  # fmt: skip
+    st.caption(forgetting.in_words(forgetting.find(db, found["id"])))
     for sample in evaluation.generations_of(db, found["id"]):
         with st.expander(frame.plain(sample["prompt"][:120]), expanded=sample["position"] == 0):
             texts = (("Base", "base_text"), ("Adapter", "tuned_text"), ("Expected", "expected"))

@@ -42,6 +42,25 @@ create table generations (
     tuned_text text not null,
     primary key (evaluation_id, position)
 ) strict, without rowid;
+create table forgetting (                             -- base against tuned on the neutral text that ships with the program
+    evaluation_id integer primary key references evaluations(id),
+    text_hash text not null,                          -- sha-256 of its passages
+    chunk_count integer not null,
+    tokens integer not null,
+    base_loss real not null,                          -- mean negative log-likelihood per token, nats
+    tuned_loss real not null,
+    difference real not null,                         -- tuned minus base; above zero was forgotten
+    low real not null,                                -- 95% paired bootstrap interval over the passages
+    high real not null
+) strict;
+create table forgetting_chunks (
+    evaluation_id integer not null references forgetting(evaluation_id),
+    position integer not null,
+    tokens integer not null,
+    base_loss real not null,                          -- summed over the passage's tokens, nats
+    tuned_loss real not null,
+    primary key (evaluation_id, position)
+) strict, without rowid;
 create table exports (
     id integer primary key,
     adapter_id integer not null references adapters(id),
