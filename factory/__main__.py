@@ -177,6 +177,11 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
         ("follow", "watch a run until it ends"),
     ):  # fmt: skip
         _leaf(runs, name, f"training:runs_{name}", help).add_argument("run", type=int)
+    compare = _leaf(runs, "compare", "comparing:compare", "lay runs side by side: what was set differently, what came of it")
+    compare.add_argument("runs", type=int, nargs="+", metavar="RUN", help="from 2 to 50 of them")
+    compare.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the table there as well; - is stdout, and nothing else"
+    )
     worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
     worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)

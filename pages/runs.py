@@ -1,11 +1,11 @@
-"""Runs: the queue and the table, one run by its URL, several overlaid."""
+"""Runs: the queue and the table, one run by its URL, several side by side."""
 
 import pandas as pd
 import streamlit as st
 
-from factory import charts
 from factory.training import runs
 from pages import frame
+from pages.parts import compare
 from pages.parts import run as parts
 
 
@@ -23,7 +23,7 @@ def under_way() -> None:
 
 
 def everything(db) -> None:
-    """All runs; one picked opens, several picked lay their curves over each other."""
+    """All runs; one picked opens, several picked are compared."""
     under_way()
     rows = runs.listing(db, limit=500)
     if not rows:
@@ -44,22 +44,24 @@ def everything(db) -> None:
         "done": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
         "held-out loss": st.column_config.NumberColumn(format="%.3f"),
     }
-    st.caption("Pick one run to open it; pick several to lay their curves over each other.")
+    st.caption("Pick one run to open it; pick several to compare them.")
     picked = st.dataframe(
         table, hide_index=True, on_select="rerun", selection_mode="multi-row", column_config=config, key="all"
     )
-    chosen = [rows[place] for place in picked.selection.rows][:6]
+    chosen = [rows[place] for place in picked.selection.rows]
     if len(chosen) == 1:
         words = f"Open **{frame.plain(chosen[0]['name'])}**"
         frame.within(words, "runs.py", key="open", icon=":material/open_in_new:", run=str(chosen[0]["id"]))
-    if chosen:
-        curves = {f"{r['name']} ({r['id']})": runs.metrics(db, r["id"], names=("loss", "held_out_loss")) for r in chosen}
-        st.plotly_chart(charts.loss(curves, smoothing=0.6), key="overlay")
+    if len(chosen) > 1:
+        ids, words = ",".join(str(r["id"]) for r in chosen), f"Compare these {len(chosen)} runs"
+        frame.within(words, "runs.py", key="compare", icon=":material/compare_arrows:", compare=ids)
 
 
 with frame.page("Runs") as (db, person):
     wanted = st.query_params.get("run", "")
     if frame.is_id(wanted):
         parts.whole(db, person, int(wanted))
+    elif several := st.query_params.get("compare", ""):
+        compare.several(db, several)
     else:
         everything(db)

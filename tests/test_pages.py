@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -206,6 +207,27 @@ def test_a_finished_run_is_reachable_by_its_url(workshop: Workshop) -> None:
     shown = visit(workshop, "contributor", "runs", run=str(workshop.run_id))
     assert not shown.exception
     assert not shown.error
+
+
+def test_runs_are_compared_by_a_link_and_too_few_of_them_say_so(workshop: Workshop) -> None:
+    with store.connect(workshop.settings) as db:
+        version_id = runs.get(db, workshop.run_id)["version_id"]
+        recipe = dataclasses.replace(runs.get(db, workshop.run_id)["recipe"], rank=8)
+        builder = person_of(db, "builder")
+        other = runs.create(
+            db, person=builder, version_id=version_id, recipe=recipe, settings=workshop.settings, name=HOSTILE
+        )
+        runs.cancel(db, other, person=builder)
+    shown = visit(workshop, "contributor", "runs", compare=f"{workshop.run_id},{other}")
+    assert not shown.exception
+    assert not shown.error
+    assert [header.value for header in shown.header] == ["2 runs side by side"]
+    table, differs = (element.value for element in shown.dataframe)
+    assert list(table["Rank"]) == ["4", "8"]
+    assert list(differs.index) == ["Rank"]
+    alone = visit(workshop, "contributor", "runs", compare=f"{workshop.run_id},x")
+    assert not alone.exception
+    assert [error.value for error in alone.error] == ["Choose from 2 to 50 different runs to compare; these are 1."]
 
 
 @pytest.mark.parametrize("board", ["Contributors", "Datasets", "Adapters"])

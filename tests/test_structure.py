@@ -23,10 +23,10 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " contributions reviews demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible recipes sources models encoding gates estimate forecast"
     " starts checkpoints adapter loop energy device run_rows runs queue watch worker tokens tokenising",
-    "adapters": "kept forgetting evaluation talk chat try_it cards exports",
+    "adapters": "kept forgetting evaluation comparison talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions tokens",
-    "commands": "desk people rows versions training tokens results house",
+    "api": "caller limit shapes routes versions tokens comparing",
+    "commands": "desk people rows versions training tokens comparing results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {"factory.training.adapter", "factory.training.loop", "factory.adapters.chat", "factory.credit.gradients"}

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware import Middleware
 
 from factory import __version__
-from factory.api import limit, shapes, tokens, versions
+from factory.api import comparing, limit, shapes, tokens, versions
 from factory.api.routes import routes
 from factory.base.errors import FactoryError, Invalid
 from factory.base.settings import Settings
@@ -58,6 +58,7 @@ def application(settings: Settings) -> FastAPI:
     made.include_router(routes, responses=REFUSALS)
     made.include_router(versions.routes, responses=REFUSALS)
     made.include_router(tokens.routes, responses=REFUSALS)
+    made.include_router(comparing.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)
     made.add_exception_handler(AnyHTTPException, _http_refused)
