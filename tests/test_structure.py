@@ -21,7 +21,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions reviews demo_reviewers datasets proofs publishing importing sample",
-    "training": "knobs recipe schedules places advice possible recipes sources models encoding gates estimate forecast"
+    "training": "knobs recipe schedules places advice possible recipes sources models packing kernels attention lora"
+    " decoder fastpath encoding gates estimate forecast"
     " starts checkpoints adapter loop energy device run_rows runs queue watch worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
@@ -29,7 +30,11 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "commands": "desk people rows versions training tokens comparing results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
-MAY_BE_HEAVY = {"factory.training.adapter", "factory.training.loop", "factory.adapters.chat", "factory.credit.gradients"}
+MAY_BE_HEAVY = {
+    *(f"factory.training.{name}" for name in ("kernels", "attention", "lora", "decoder", "fastpath", "adapter", "loop")),
+    "factory.adapters.chat",
+    "factory.credit.gradients",
+}
 WRITES = re.compile(r"\b(?:insert(?: or \w+)? into|delete from|update) (\w+)\b", re.IGNORECASE)
 
 

@@ -8,50 +8,17 @@ and to itself, so losses and gradients are exactly those of the rows one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.base.errors import Invalid
+from factory.training.packing import TOKENS_PER_PACK, Pack, packs
+from factory.training.packing import EncodedRow as EncodedRow
 
 if TYPE_CHECKING:
     import torch
 
 LABELS_PER_CHUNK = 512  # so many rows of logits exist at once: 512 x 49,152 float32 are 100 MB
-TOKENS_PER_PACK = 512
-
-
-@dataclass(frozen=True)
-class EncodedRow:
-    """One conversation as tokens; `supervised[i]` says whether token i is trained on (the first never is)."""
-
-    example_id: int
-    tokens: tuple[int, ...]
-    supervised: tuple[bool, ...]
-    truncated: bool = False
-    answers: tuple[tuple[int, int], ...] = ()  # where each assistant turn begins and ends, were nothing cut
-
-    @cached_property
-    def label_tokens(self) -> int:
-        """How many tokens are trained on."""
-        return sum(self.supervised[1:])
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Several rows laid end to end: a shared prefix, then what each row has of its own.
-
-    `owners[i]` is -1 in the prefix, else the place in `rows` of the row that token belongs to. A label is a triple:
-    the place in the pack whose hidden state predicts it, the token to predict, the row (its place in `rows`).
-    """
-
-    rows: tuple[int, ...]  # positions in the list that was packed
-    tokens: tuple[int, ...]
-    positions: tuple[int, ...]
-    owners: tuple[int, ...]
-    prefix: int
-    labels: tuple[tuple[int, int, int], ...]
 
 
 def encode(
@@ -189,55 +156,6 @@ def problems(row: EncodedRow, tokenizer: Any, messages: Sequence[dict[str, str]]
     return found
 
 
-def packs(rows: Sequence[EncodedRow], *, tokens_per_pack: int = TOKENS_PER_PACK) -> list[Pack]:
-    """Rows laid into packs of at most `tokens_per_pack` tokens (a longer row has one of its own).
-
-    Rows that begin alike lie together, so that what they share is computed once. The same rows give the same packs.
-    """
-    order = sorted(range(len(rows)), key=lambda place: (rows[place].tokens, place))
-    made: list[Pack] = []
-    chosen: list[int] = []
-    shared = total = 0  # of the chosen rows: common first tokens, and all their tokens
-    for place in order:
-        tokens = rows[place].tokens
-        common = _common(rows[chosen[0]].tokens[:shared], tokens) if chosen else len(tokens)
-        if chosen and total + len(tokens) - common * len(chosen) > tokens_per_pack:
-            made.append(_pack(rows, chosen, shared))
-            chosen, total, common = [], 0, len(tokens)
-        chosen.append(place)
-        shared, total = common, total + len(tokens)
-    if chosen:
-        made.append(_pack(rows, chosen, shared))
-    return made
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """
-    >>> _common([1, 2, 3], [1, 2, 4, 5])
-    2
-    """
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _pack(rows: Sequence[EncodedRow], chosen: list[int], shared: int) -> Pack:
-    prefix = shared if len(chosen) > 1 else 0
-    tokens = list(rows[chosen[0]].tokens[:prefix])
-    positions, owners = list(range(prefix)), [-1] * prefix
-    labels = []
-    for owner, place in enumerate(chosen):
-        row = rows[place]
-        start = len(tokens)
-        own = row.tokens[prefix:]
-        tokens += own
-        positions += range(prefix, prefix + len(own))
-        owners += [owner] * len(own)
-        for at in range(1, len(row.tokens)):
-            if row.supervised[at]:
-                source = at - 1
-                labels.append((source if source < prefix else start + source - prefix, row.tokens[at], owner))
-    return Pack(tuple(chosen), tuple(tokens), tuple(positions), tuple(owners), prefix, tuple(labels))
-
-
 def attention_mask(pack: Pack, dtype: torch.dtype, device: Any) -> torch.Tensor:
     """What may be looked at: [1, 1, tokens, tokens], 0 where allowed and the lowest number elsewhere.
 
@@ -257,6 +175,10 @@ def hidden_states(model: Any, pack: Pack) -> torch.Tensor:
     """The last hidden state at each place that predicts a label: [labels, width], with gradients where enabled."""
     import torch
 
+    from factory.training import decoder, fastpath
+
+    if not torch.is_grad_enabled() and (fast := fastpath.find(model)):
+        return decoder.states(fast, pack)
     base = _base(model)
     device = base.device
     whole = base.get_decoder()(
@@ -310,6 +232,10 @@ def backward(model: Any, pack: Pack, *, divisor: float) -> float:
 
     The head is done in chunks, each forward and backward at once, so that never more than one chunk of logits exists.
     """
+    from factory.training import decoder, fastpath
+
+    if pack.labels and (fast := fastpath.find(model)):
+        return decoder.train_on(fast, pack, divisor=divisor)
     hidden = hidden_states(model, pack)
     targets, _ = _targets(pack, hidden.device)
     leaf = hidden.detach().requires_grad_()

@@ -19,7 +19,7 @@ import psutil
 import torch
 
 from factory.base.errors import FactoryError, Unavailable
-from factory.training import adapter, checkpoints, encoding, recipes, starts
+from factory.training import adapter, checkpoints, encoding, fastpath, recipes, starts
 from factory.training.adapter import with_adapter
 from factory.training.checkpoints import State
 from factory.training.encoding import EncodedRow
@@ -71,6 +71,7 @@ def train(
     tuned = with_adapter(model, recipe, start=folder / starts.START)
     weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
     optimizer = adapter.optimizer(tuned, recipe)
+    print(fastpath.sentence(tuned.train()), flush=True)  # into the run's log
     total = recipes.steps_total(recipe, len(rows))
     measure_at = {round(total * place / (recipe.evaluations + 1)) for place in range(recipe.evaluations + 1)} | {total}
     state = checkpoints.load(folder, model=tuned, optimizer=optimizer) if resume else None
@@ -88,7 +89,6 @@ def train(
         rate = recipes.learning_rate_at(recipe, step, total)
         loss, norm = _optimize(tuned, weights, optimizer, batch, recipe, step=step, rate=rate)
         seconds, memory = time.monotonic() - began, _memory(tuned)
-
         state = dataclasses.replace(state, step=step, ended={"stop": "stopped", "pause": "paused"}.get(wish() or ""))
         measure = bool(held_out) and (state.ended == "stopped" or (step in measure_at and state.ended != "paused"))
         held = held_out_loss(tuned, held_out, recipe) if measure else None
