@@ -146,6 +146,10 @@ def _rows(commands: Commands) -> None:
     review.add_argument("--reason", help="from the closed list; needed unless you accept")
     review.add_argument("--note", default="", help="a word to the author")
     review.add_argument("--limit", type=int, default=10, help="rows of the queue to show")
+    review.add_argument("--conflict", action="store_true", help="leave the row to others: you had better not judge it")
+    review.add_argument("--dispute", metavar="WORDS", help="say why a check that you just judged is wrong")
+    overdue = _leaf(commands, "overdue", "rows:overdue", "decide, by the datasets' rules, what waits beyond its deadline")
+    overdue.add_argument("--limit", type=int, default=500)
 
 
 def _training(commands: Commands, *, with_knobs: bool) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from factory.intake import datasets, reviews
 from pages import frame
-from pages.parts import appeals
+from pages.parts import appeals, checks_of_mine
 
 ABOUT = "You judge the words, not the person: the author is hidden, and you are never shown your own."
 
@@ -25,14 +25,24 @@ def judge(example: dict, person_id: int, decision: str) -> None:
             note=note,
             seconds=time.time() - st.session_state.get(f"shown-{example['example_id']}", time.time()),
         )
+        st.session_state["last-check"] = example["example_id"]
         frame.done({"accept": "Accepted.", "return": "Returned for changes.", "reject": "Rejected."}[decision])
 
 
+def leave(example_id: int, person_id: int) -> None:
+    """Leave an example to others; runs as the button's callback."""
+    with frame.store.connect(frame.settings()) as db, frame.trying():
+        reviews.declare_conflict(db, example_id, reviewer=frame.people.get(db, person_id))
+        frame.done("It is left to others.")
+
+
 with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
+    checks_of_mine.last(db, person)
     choices = {d["slug"]: d for d in reviews.waiting_anywhere(db, reviewer=person)}
     if not choices:
         for dataset in datasets.everything(db):
             appeals.answer(db, dataset, person)
+            checks_of_mine.disputes(db, dataset, person)
         frame.empty("Nothing waits for your review. Thank you.", page="leaderboard.py", label="See the leaderboard")
         st.stop()
     slug = st.selectbox(
@@ -81,6 +91,9 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
         buttons.button(
             "Skip", key="skip", shortcut="4", type="tertiary", on_click=skipped.add, args=(example["example_id"],)
         )
+        buttons.button("I have a conflict", key="conflict", type="tertiary", on_click=leave,
+                       args=(example["example_id"], person.id),
+                       help="You know who wrote it, or gain from it: it goes to others, and nobody asks why.")  # fmt: skip
     with beside:
         with st.container(border=True):
             st.markdown("**What belongs here**")
@@ -94,4 +107,6 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
                 frame.conversation(near["messages"])
             else:
                 st.caption("Nothing here is like it.")
+        checks_of_mine.accuracy(db, person)
+    checks_of_mine.disputes(db, dataset, person)
     appeals.answer(db, dataset, person)

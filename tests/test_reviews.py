@@ -49,7 +49,14 @@ def offer(db: Database, dataset_id: int, person: Person, names: tuple[str, ...])
 def house(db: Database) -> House:
     owner = people.create(db, "owner", roles=("curator",))
     made = datasets.create(
-        db, slug="a", title="A", purpose="p", guidelines="g", licence="CC0-1.0", owner=owner, policy=Policy(quorum=2)
+        db,
+        slug="a",
+        title="A",
+        purpose="p",
+        guidelines="g",
+        licence="CC0-1.0",
+        owner=owner,
+        policy=Policy(quorum=2, gold_share=0),
     )
     author = people.create(db, "ada", roles=("contributor", "reviewer"))
     judges = tuple(people.create(db, f"judge{i}", roles=("contributor", "reviewer")) for i in range(4))

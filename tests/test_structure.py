@@ -20,13 +20,13 @@ ORDER = [
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
-    " contributions reviews demo_reviewers datasets proofs publishing importing sample",
+    " contributions consensus reviewers gold reviews demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible recipes sources models packing kernels attention lora"
     " decoder fastpath encoding gates estimate forecast"
     " starts checkpoints adapter loop energy device run_rows runs queue watch worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions tokens comparing",
+    "api": "caller limit shapes routes versions tokens comparing review",
     "commands": "desk people rows versions training tokens comparing results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}

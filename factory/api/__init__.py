@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware import Middleware
 
 from factory import __version__
-from factory.api import comparing, limit, shapes, tokens, versions
+from factory.api import comparing, limit, review, shapes, tokens, versions
 from factory.api.routes import routes
 from factory.base.errors import FactoryError, Invalid
 from factory.base.settings import Settings
@@ -48,6 +48,7 @@ def application(settings: Settings) -> FastAPI:
         middleware=[Middleware(limit.limited, limit=settings.max_upload_bytes)],
         openapi_tags=[
             {"name": "contribute", "description": "Look at rows before anything is spent, and submit them."},
+            {"name": "review", "description": "Judge what waits, blind; checks, disputes, and how often you are right."},
             {"name": "datasets", "description": "Datasets, their frozen versions and the rows in these."},
             {"name": "runs", "description": "Start training runs, watch and steer them."},
             {"name": "adapters", "description": "What runs gave, with evaluation, model card and exports."},
@@ -56,9 +57,8 @@ def application(settings: Settings) -> FastAPI:
     )
     made.state.settings = settings
     made.include_router(routes, responses=REFUSALS)
-    made.include_router(versions.routes, responses=REFUSALS)
-    made.include_router(tokens.routes, responses=REFUSALS)
-    made.include_router(comparing.routes, responses=REFUSALS)
+    for more in (comparing, review, tokens, versions):
+        made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)
     made.add_exception_handler(AnyHTTPException, _http_refused)

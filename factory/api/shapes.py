@@ -47,6 +47,27 @@ class Offer(Rows):
     mine_to_give: bool = Field(description="You say that you may give these rows under that licence.")
 
 
+class Verdict(BaseModel):
+    """What a reviewer says of an example; `reason` is a key of the closed list, needed unless it is accepted."""
+
+    decision: Literal["accept", "return", "reject"]
+    reason: str | None = None
+    note: str = ""
+    seconds: float | None = None
+
+
+class Words(BaseModel):
+    """A few words why."""
+
+    words: str = ""
+
+
+class Answer(Words):
+    """The answer to a dispute."""
+
+    answer: Literal["upheld", "struck"]
+
+
 class Found(BaseModel):
     """What a check found in a row."""
 

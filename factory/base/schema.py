@@ -27,6 +27,7 @@ CREDIT = _script("credit")
 
 UNCHANGING = (
     *("policies", "held_out_sets", "held_out_rows", "submissions", "examples", "findings", "verdicts", "decisions"),
+    *("gold_verdicts", "review_conflicts"),
     *("withdrawals", "dataset_versions", "version_rows", "metrics", "evaluations", "evaluation_rows", "generations"),
     *("forgetting", "forgetting_chunks"),
     *("attributions", "attribution_rows", "attribution_people", "ledger_transactions", "ledger_entries"),
@@ -40,6 +41,7 @@ def first_version(db: Database) -> None:
         for statement in script.split(";\n"):
             if statement.strip():
                 db.execute(statement)
+    db.execute("insert into draw_secret (value) values (randomblob(32))")
     for table in UNCHANGING:
         for verb in ("update", "delete"):
             db.execute(

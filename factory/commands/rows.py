@@ -7,9 +7,10 @@ import json
 import sys
 from typing import Any
 
+from factory.base import people
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, say, told, version_named
-from factory.intake import contributions, datasets, formats, reviews
+from factory.intake import contributions, datasets, formats, gold, reviews
 from factory.intake import policy as policies
 from factory.terminal import table
 
@@ -142,16 +143,40 @@ def submit(desk: Desk, arguments: argparse.Namespace) -> None:
     say(desk, data, words + hint)
 
 
+def _decide(desk: Desk, arguments: argparse.Namespace) -> None:
+    example_id = arguments.example
+    if arguments.conflict:
+        reviews.declare_conflict(desk.db, example_id, reviewer=desk.person, words=arguments.note)
+        say(desk, {"example": example_id, "conflict": True}, f"Example {example_id} is left to others.")
+        return
+    if arguments.dispute is not None:
+        dispute_id = gold.dispute(desk.db, example_id, reviewer=desk.person, words=arguments.dispute)
+        say(desk, {"dispute": dispute_id}, f"Dispute {dispute_id} is open; somebody uninvolved looks at it.")
+        return
+    if arguments.decision is None:
+        raise Invalid("Say what you decide: --decision accept, return or reject.")
+    state = reviews.decide(
+        desk.db, example_id, reviewer=desk.person, decision=arguments.decision, reason=arguments.reason, note=arguments.note
+    )
+    told = gold.feedback(desk.db, example_id, reviewer=desk.person)
+    words = f"Example {example_id} is {state}."
+    if told:
+        words += f" This was a check: {gold.sentence(told)}"
+    say(desk, {"example": example_id, "state": state, "check": told}, words)
+
+
+def overdue(desk: Desk, arguments: argparse.Namespace) -> None:
+    """Decide what waits beyond its deadline; the worker does it by itself."""
+    people.need(desk.person, "curator")
+    found = reviews.settle_overdue(desk.db, limit=arguments.limit)
+    lines = [f"Example {example_id} is {state}." for example_id, state in found]
+    say(desk, found, "\n".join(lines) or "Nothing waits beyond its deadline.")
+
+
 def review(desk: Desk, arguments: argparse.Namespace) -> None:
     """Show a queue, or decide on one row of it."""
     if arguments.example is not None:
-        if arguments.decision is None:
-            raise Invalid("Say what you decide: --decision accept, return or reject.")
-        state = reviews.decide(
-            desk.db, arguments.example, reviewer=desk.person, decision=arguments.decision, reason=arguments.reason,
-            note=arguments.note,
-        )  # fmt: skip
-        say(desk, {"example": arguments.example, "state": state}, f"Example {arguments.example} is {state}.")
+        _decide(desk, arguments)
         return
     if arguments.dataset is None:
         raise Invalid("Name a dataset with --dataset to see what waits, or the number of a row to decide on it.")

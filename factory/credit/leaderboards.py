@@ -324,7 +324,7 @@ def _rejections(db: Database, person_id: int, dataset_id: int | None) -> list[di
         person=person_id,
         dataset=dataset_id,
     )
-    return [{**record, "title": reviews.REASONS.get(record["code"], record["code"])} for record in found]
+    return [{**record, "title": reviews.WHY.get(record["code"], record["code"])} for record in found]
 
 
 def rank_over_time(db: Database, dataset_id: int | None = None, *, points: int = 24) -> list[dict[str, Any]]:

@@ -57,6 +57,11 @@ class Policy:
     near_duplicate_jaccard: float = _rule(0.6, "likeness from which an example counts as a copy of another", 0.3, 1)
     held_out_jaccard: float = _rule(0.6, "likeness to a held-out row from which an example is refused", 0.3, 1)
     quorum: int = _rule(2, "agreeing verdicts that settle an example", 1, 9)
+    quorum_at_most: int = _rule(5, "verdicts asked for at most; then the most probable outcome stands", 1, 25)
+    confidence: float = _rule(0.75, "how probable an outcome has to be to settle an example earlier", 0.34, 0.999)
+    gold_share: float = _rule(0.1, "share of a reviewer's queue that is settled already, to see who judges well", 0, 0.5)
+    deadline_days: float = _rule(14, "days after which silence decides; 0: never", 0, 365)
+    trusted_standing: float = _rule(0.7, "standing from which silence accepts; below it silence returns", 0, 1)
     standing_half_life_days: float = _rule(
         365, "days after which a decision weighs half in standing; 0: never less", 0, 36_500
     )

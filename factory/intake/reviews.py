@@ -1,7 +1,9 @@
 """Blind review: people who are not the author judge one example at a time, agreeing verdicts settle it.
 
-A reviewer never sees whose example it is nor what others said, and gets no example from a cluster they contributed to.
-`policy.quorum` agreeing verdicts decide, in the transaction of the last of them; while reviewers disagree, more are asked.
+A reviewer never sees whose example it is nor what others said, and gets no example from a cluster they contributed to, nor
+one of somebody they have a conflict with. `policy.quorum` agreeing verdicts decide, in the transaction of the last of them,
+if their reviewers are right often enough; while reviewers disagree, more are asked, up to `policy.quorum_at_most`. After
+`policy.deadline_days` silence decides, by a rule that everybody can read.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import formats, similarity
+from factory.intake import consensus, formats, gold, reviewers, similarity, standing
 from factory.intake import policy as policies
+from factory.intake.policy import Policy
 
 DECISIONS = {"accept": "accepted", "return": "returned", "reject": "rejected"}
 REASONS = {
@@ -34,11 +37,18 @@ REASONS = {
 }
 MAX_WORDS = 2_000
 
-# Waiting, of others, not judged by :me yet, and of no cluster in which :me has an example.
+SILENCE = {
+    "trusted": "Nobody looked in time; its author's standing spoke for it.",
+    "unseen": "Nobody could look in time. Send it again: it is not held against you.",
+}
+WHY = REASONS | SILENCE  # every reason that a decision can have
+
+# Waiting, of others, not judged by :me yet, of no cluster in which :me has an example, and without a declared conflict.
 OPEN = """
     from example_states s join examples e on e.id = s.example_id
     where s.dataset_id = :dataset_id and s.state = 'waiting' and s.person_id <> :me
         and not exists (select 1 from verdicts where example_id = s.example_id and reviewer_id = :me)
+        and not exists (select 1 from review_conflicts where example_id = s.example_id and reviewer_id = :me)
         and not exists (select 1 from examples mine where mine.cluster_id = s.cluster_id and mine.person_id = :me)
 """
 
@@ -46,20 +56,23 @@ OPEN = """
 def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -> list[dict[str, Any]]:
     """What waits for this reviewer, closest to its decision first, then oldest; nobody's names in it.
 
+    Now and then the first is gold (see `gold.due`): settled already, and in nothing different from the others.
+
     Dictionaries with example_id, dataset_id, content, messages, created_at and hints: findings that do not refuse.
     Raises NotAllowed without the role reviewer.
     """
     people.need(reviewer, "reviewer")
-    found = store.rows(
-        db,
+    shown = (
         "select s.example_id, s.dataset_id, e.content, s.created_at,"
         " (select json_group_array(json_object('code', code, 'sentence', sentence)) from findings f"
         "  where f.example_id = e.id) as hints"
-        f" {OPEN} order by (select count(*) from verdicts v where v.example_id = e.id) desc, s.example_id limit :limit",
-        dataset_id=dataset_id,
-        me=reviewer.id,
-        limit=limit,
     )
+    order = "order by (select count(*) from verdicts v where v.example_id = e.id) desc, s.example_id limit :limit"
+    found = store.rows(db, f"{shown} {OPEN} {order}", dataset_id=dataset_id, me=reviewer.id, limit=limit)
+    settled = gold.due(db, dataset_id, reviewer=reviewer, policy=policies.current(db, dataset_id)[1]) if found else None
+    if settled is not None:
+        joined = "from example_states s join examples e on e.id = s.example_id where s.example_id = ?"
+        found = [*store.rows(db, f"{shown} {joined}", settled), *found][:limit]
     return [
         {**record, "messages": formats.messages(record["content"]), "hints": json.loads(record["hints"])} for record in found
     ]
@@ -109,6 +122,7 @@ def decide(
     """Record one verdict, and the decision when it is the last that was missing; the example's state afterwards.
 
     `decision` is accept, return or reject; the latter two need a `reason`, a key of REASONS. `seconds` it took, if known.
+    On a gold item the state is that of before, and `gold.feedback` has what was expected.
     Raises NotAllowed for one's own example or a cluster one contributed to, Conflict for a second verdict or when it is
     settled already, Invalid, NotFound.
     """
@@ -118,19 +132,24 @@ def decide(
         found = _judgeable(db, example_id, reviewer)
         if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
             raise Conflict("You judged this example already; the next one waits.")
+        reason = None if decision == "accept" else reason
+        _, policy = policies.current(db, found["dataset_id"])
+        if found["state"] != "waiting" and example_id == gold.due(db, found["dataset_id"], reviewer=reviewer, policy=policy):
+            gold.record(db, example_id, reviewer=reviewer, decision=decision, reason=reason, note=note, seconds=seconds)
+            return str(found["state"])
         if found["state"] != "waiting":
             raise Conflict(f"Example {example_id} is {found['state']} already; the next one waits.")
         verdict = {
             "example_id": example_id,
             "reviewer_id": reviewer.id,
             "decision": decision,
-            "reason": None if decision == "accept" else reason,
+            "reason": reason,
             "note": note.strip(),
             "seconds": seconds,
             "at": store.now(),
         }
         store.insert(db, "verdicts", verdict)
-        return _settle(db, example_id, found["dataset_id"], decision)
+        return _settle(db, example_id, policy)
 
 
 def _need_valid(decision: str, reason: str | None, note: str) -> None:
@@ -154,27 +173,98 @@ def _judgeable(db: Database, example_id: int, reviewer: Person) -> dict[str, Any
         raise NotAllowed("This example is your own; somebody else judges it.")
     if store.value(db, "select 1 from examples where cluster_id = ? and person_id = ?", found["cluster_id"], reviewer.id):
         raise NotAllowed("You offered an example that is nearly the same; somebody else judges this one.")
+    if store.value(db, "select 1 from review_conflicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
+        raise NotAllowed("You declared a conflict with this example; somebody else judges it.")
     return found
 
 
-def _settle(db: Database, example_id: int, dataset_id: int, decision: str) -> str:
-    _, policy = policies.current(db, dataset_id)
-    agreeing = store.rows(
-        db, "select id, reason from verdicts where example_id = ? and decision = ? order by id", example_id, decision
+def _verdicts(db: Database, example_id: int) -> list[dict[str, Any]]:
+    """The verdicts on an example, each with how often its reviewer is right."""
+    found = store.rows(
+        db, "select id, reviewer_id, decision, reason from verdicts where example_id = ? order by id", example_id
     )
-    if len(agreeing) < policy.quorum:
-        return "waiting"
+    return [{**verdict, "accuracy": reviewers.accuracy(db, verdict["reviewer_id"]).value} for verdict in found]
+
+
+def _settle(db: Database, example_id: int, policy: Policy) -> str:
+    verdicts = _verdicts(db, example_id)
+    outcome = consensus.settled(
+        [(verdict["decision"], verdict["accuracy"]) for verdict in verdicts],
+        quorum=policy.quorum, at_most=policy.quorum_at_most, confidence=policy.confidence,
+    )  # fmt: skip
+    return "waiting" if outcome is None else _write(db, example_id, outcome, verdicts, by="review")
+
+
+def _write(db: Database, example_id: int, outcome: str, verdicts: list[dict[str, Any]], *, by: str, why: str = "") -> str:
+    agreeing = [verdict for verdict in verdicts if verdict["decision"] == outcome]
     reasons = [verdict["reason"] for verdict in agreeing if verdict["reason"]]
     record = {
         "example_id": example_id,
-        "decision": DECISIONS[decision],
-        "by": "review",
-        "reason": max(reasons, key=reasons.count) if reasons else None,
+        "decision": DECISIONS[outcome],
+        "by": by,
+        "reason": why or (max(reasons, key=reasons.count) if reasons else None),
         "verdict_ids": json.dumps([verdict["id"] for verdict in agreeing]),
         "at": store.now(),
     }
     store.insert(db, "decisions", record)
-    return DECISIONS[decision]
+    return DECISIONS[outcome]
+
+
+def declare_conflict(db: Database, example_id: int, *, reviewer: Person, words: str = "") -> None:
+    """Leave an example to others because one had better not judge it: one knows who wrote it, or gains from it.
+
+    It does not come up for this reviewer again; nobody is asked why. Raises NotFound, NotAllowed, Conflict after a verdict.
+    """
+    people.need(reviewer, "reviewer")
+    with store.writing(db):
+        if store.value(db, "select 1 from examples where id = ?", example_id) is None:
+            raise NotFound(f"There is no example {example_id}; the review page shows those that wait.")
+        if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
+            raise Conflict("You judged this example already, so the conflict comes too late; tell a curator.")
+        db.execute(
+            "insert or ignore into review_conflicts (example_id, reviewer_id, words, at) values (?, ?, ?, ?)",
+            [example_id, reviewer.id, words.strip()[:500], store.now()],
+        )
+
+
+def settle_overdue(db: Database, *, limit: int = 500) -> list[tuple[int, str]]:
+    """Decide what waits longer than its dataset's deadline, oldest first; (example id, state) of each.
+
+    Where there are verdicts, the most probable outcome stands. Where there are none, an author whose standing there is at
+    least `trusted_standing` is accepted, anybody else's is returned, to be sent again: neither counts against them.
+    """
+    found: list[tuple[int, str]] = []
+    for dataset in store.rows(db, "select id from datasets"):
+        _, policy = policies.current(db, dataset["id"])
+        if policy.deadline_days <= 0:
+            continue
+        with store.writing(db):
+            overdue = store.rows(
+                db,
+                "select example_id, person_id from example_states where dataset_id = ? and state = 'waiting'"
+                " and created_at < ? order by example_id limit ?",
+                dataset["id"],
+                store.now() - policy.deadline_days * standing.DAY_SECONDS,
+                limit - len(found),
+            )
+            trusted: dict[int, bool] = {}
+            for one in overdue:
+                person_id = one["person_id"]
+                if person_id not in trusted:
+                    trusted[person_id] = standing.of(db, person_id, dataset["id"]).lower >= policy.trusted_standing
+                verdicts = _verdicts(db, one["example_id"])
+                if verdicts:
+                    pairs = [(verdict["decision"], verdict["accuracy"]) for verdict in verdicts]
+                    outcome = str(consensus.settled(pairs, quorum=1, at_most=1, confidence=0))
+                    state = _write(db, one["example_id"], outcome, verdicts, by="deadline")
+                elif trusted[person_id]:
+                    state = _write(db, one["example_id"], "accept", [], by="deadline", why="trusted")
+                else:
+                    state = _write(db, one["example_id"], "return", [], by="deadline", why="unseen")
+                found.append((one["example_id"], state))
+        if len(found) >= limit:
+            break
+    return found
 
 
 def accept_imported(db: Database, example_ids: list[int]) -> None:

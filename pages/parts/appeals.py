@@ -15,7 +15,7 @@ def answer(db, dataset, person) -> None:
     for appeal in waiting[:10]:
         with st.expander(frame.plain(appeal["words"][:100])), st.form(f"appeal-{appeal['appeal_id']}", border=False):
             frame.conversation(appeal["messages"])
-            st.caption(f"Decided: {reviews.REASONS.get(appeal['reason'], 'no reason')} The author says:")
+            st.caption(f"Decided: {reviews.WHY.get(appeal['reason'], 'no reason')} The author says:")
             st.text(appeal["words"])
             verdict = st.segmented_control("The decision", ["upheld", "overturned"], default="upheld", required=True)
             words = st.text_input("Your answer to the author", max_chars=2000)

@@ -33,7 +33,7 @@ def rows(db, dataset, person) -> None:
             "question": [formats.question_of(r["content"]) for r in found],
             "answer": [formats.answer_of(r["content"]) for r in found],
             "by": [r["author"] or "not shown before it is accepted" for r in found],
-            "what was said": [r["sentences"] or reviews.REASONS.get(r["reason"], "") for r in found],
+            "what was said": [r["sentences"] or reviews.WHY.get(r["reason"], "") for r in found],
             "since": [frame.moment(r["created_at"]) for r in found],
         }
     )

@@ -38,7 +38,8 @@ def story(example) -> None:
         note = f" “{verdict['note']}”" if verdict["note"] else ""
         st.caption(f"{frame.ago(verdict['at'])}: a reviewer says {verdict['decision']}{frame.plain(reason + note)}")
     for decision in example["decisions"]:
-        st.caption(f"{frame.ago(decision['at'])}: {decision['decision']} by {decision['by']}")
+        why = f" {reviews.SILENCE[decision['reason']]}" if decision["reason"] in reviews.SILENCE else ""
+        st.caption(f"{frame.ago(decision['at'])}: {decision['decision']} by {decision['by']}.{why}")
     if appeal := example["appeal"]:
         st.caption(f"{frame.ago(appeal['at'])}: appealed. {frame.plain(appeal['words'])}")
         if appeal["answer"]:

@@ -91,11 +91,44 @@ create table verdicts (
     unique (example_id, reviewer_id)
 ) strict;
 create index verdicts_reviewer on verdicts (reviewer_id, at);
+create table draw_secret (                            -- decides which places of a queue are gold; one row, made once
+    value blob not null
+) strict;
+create table gold_verdicts (                          -- verdicts on settled examples, shown to learn who judges well
+    id integer primary key,
+    example_id integer not null references examples(id),
+    reviewer_id integer not null references people(id),
+    decision text not null check (decision in ('accept', 'return', 'reject')),
+    reason text,
+    note text not null default '',
+    seconds real,
+    expected text not null check (expected in ('accept', 'return', 'reject')),
+    at real not null,
+    unique (example_id, reviewer_id)
+) strict;
+create index gold_verdicts_reviewer on gold_verdicts (reviewer_id, id);
+create table gold_disputes (
+    id integer primary key,
+    gold_verdict_id integer not null unique references gold_verdicts(id),
+    words text not null,
+    at real not null,
+    answered_by integer references people(id),
+    answer text check (answer in ('upheld', 'struck')),
+    answer_words text,
+    answered_at real
+) strict;
+create table review_conflicts (                       -- a reviewer said that they had better not judge this one
+    example_id integer not null references examples(id),
+    reviewer_id integer not null references people(id),
+    words text not null default '',
+    at real not null,
+    primary key (example_id, reviewer_id)
+) strict, without rowid;
 create table decisions (                              -- written in the transaction of the verdict that settles it
     id integer primary key,
     example_id integer not null references examples(id),
     decision text not null check (decision in ('accepted', 'returned', 'rejected')),
-    by text not null check (by in ('review', 'appeal', 'import')),
+    by text not null check (by in ('review', 'appeal', 'deadline', 'import')),
     reason text,
     verdict_ids text not null,                        -- JSON list of the verdicts it was computed from
     at real not null
