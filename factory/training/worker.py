@@ -26,9 +26,10 @@ from sqlite_utils import Database
 from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
-from factory.intake import datasets, formats
+from factory.intake import datasets, formats, reviews
 from factory.training import checkpoints, device, encoding, energy, gates, models, queue, runs, watch
 
+OVERDUE_SECONDS = 600.0  # between looks at what waits for review beyond its deadline
 HEARTBEAT_SECONDS = 2.0
 TOLD = ("loss", "held_out_loss", "gradient_norm", "tokens_per_second", "memory_bytes", "learning_rate", "epoch")
 Trainer = tuple[dict[str, Any], subprocess.Popen[bytes]]  # the run as it was before, and the process started for it
@@ -54,8 +55,13 @@ def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threadi
         ):  # two seconds: `alive` holds it for a moment
             trainer: Trainer | None = None
             sights: watch.Sights = {}
+            rounds_at = 0.0
             while not stop.is_set():
                 trainer = _look_round(db, settings, trainer, sights)
+                if time.monotonic() > rounds_at:
+                    rounds_at = time.monotonic() + OVERDUE_SECONDS
+                    with suppress(sqlite3.OperationalError, FactoryError):  # busy or full: at the next round
+                        reviews.settle_overdue(db)
                 stop.wait(poll_seconds)
     except Timeout as problem:
         raise Conflict("A worker is already at work for this installation; one is enough.") from problem
