@@ -128,8 +128,8 @@ def test_rules_are_listed_by_their_code_and_say_what_to_do() -> None:
         "Ã©" * 9_000,
     ],
 )
-def test_no_text_of_the_longest_length_takes_seconds(text: str) -> None:
+def test_no_text_of_the_longest_length_makes_a_pattern_backtrack(text: str) -> None:
     content = formats.canonical(turns(text))
-    started = time.perf_counter()
+    started = time.process_time()
     checks.check_content(content, policy=Policy())
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 10  # a pattern that backtracks would take hours
