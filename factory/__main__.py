@@ -186,6 +186,11 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
     compare.add_argument(
         "--csv", type=Path, metavar="FILE", help="write the table there as well; - is stdout, and nothing else"
     )
+    for name, does, help in (
+        ("samples", "answers", "print what a run answered while it learnt"),
+        ("read", "read", "say what a run's curves show, why it broke if it did, and what to try next"),
+    ):
+        _leaf(runs, name, f"seen:{does}", help).add_argument("run", type=int)
     worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
     worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)

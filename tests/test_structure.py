@@ -14,20 +14,20 @@ from factory.base import schema
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts", "api demo checkup", "commands",
-    "__main__ pages", "app reference",
+    "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts", "run_charts",
+    "api demo checkup", "commands", "__main__ pages", "app reference",
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions consensus reviewers gold reviews demo_reviewers datasets proofs publishing importing sample",
-    "training": "knobs recipe schedules places advice possible recipes sources models packing kernels attention lora"
-    " decoder fastpath encoding gates estimate forecast"
-    " starts checkpoints adapter loop energy device run_rows runs queue watch worker tokens tokenising",
+    "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels"
+    " attention lora decoder fastpath encoding gates estimate forecast starts failures checkpoints adapter loop"
+    " energy device curves run_rows runs queue samples gauges reading beside watch worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions tokens comparing review",
-    "commands": "desk people rows versions training tokens comparing results house",
+    "api": "caller limit shapes routes versions tokens comparing review seen",
+    "commands": "desk people rows versions training tokens comparing seen results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

@@ -18,8 +18,7 @@ from typing import Any
 import psutil
 import torch
 
-from factory.base.errors import FactoryError, Unavailable
-from factory.training import adapter, checkpoints, encoding, fastpath, recipes, starts
+from factory.training import adapter, checkpoints, encoding, failures, fastpath, recipes, starts
 from factory.training.adapter import with_adapter
 from factory.training.checkpoints import State
 from factory.training.encoding import EncodedRow
@@ -153,9 +152,10 @@ def _optimize(
     except (RuntimeError, MemoryError) as problem:
         if not isinstance(problem, MemoryError | torch.OutOfMemoryError) and "memory" not in str(problem):
             raise
-        raise Unavailable(
-            "There is not enough memory for this step; lower the tokens at once (micro_batch_tokens) or the maximum length,"
-            " or turn on gradient checkpointing or QLoRA."
+        raise failures.OutOfMemory(
+            step=step,
+            longest_row=max(len(row.tokens) for row in batch),
+            largest_pack=max(len(pack.tokens) for pack in encoding.packs(batch, tokens_per_pack=recipe.micro_batch_tokens)),
         ) from problem
     if scale != 1:
         for weight in weights:
@@ -164,9 +164,8 @@ def _optimize(
     norm = float(torch.nn.utils.clip_grad_norm_(weights, recipe.gradient_norm))
     loss = total / labels
     if not math.isfinite(loss) or not math.isfinite(norm):
-        raise FactoryError(
-            f"At step {step} the loss is no longer a number; lower the learning rate (now {recipe.learning_rate:g})"
-            " or lengthen the warm-up, then start a new run."
+        raise failures.NotANumber(
+            step=step, rate=rate, longest_row=max(len(row.tokens) for row in batch), planned_rate=recipe.learning_rate
         )
     adapter.set_rate(optimizer, rate)
     optimizer.step()

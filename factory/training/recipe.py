@@ -84,6 +84,9 @@ class Recipe:
     evaluations: int = knob(
         8, "How often the held-out loss is measured along the way, besides start and end.",
         low=0, high=200, step=1, unit="times", group="advanced", topic="saving")
+    sample_prompts: str = knob(
+        "3", "What it is asked at each of them, to see it learn: how many training questions, or your own, one a line.",
+        group="advanced", topic="saving")
     early_stopping_patience: int = knob(
         3, "Stop after so many held-out measurings in a row without a new best; 0 is off.",
         low=0, high=50, step=1, unit="measurings", group="advanced", topic="saving")

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from factory.base.errors import Invalid
-from factory.training import advice, possible
+from factory.training import advice, possible, prompts
 from factory.training.knobs import Advice, Knob
 from factory.training.recipe import Recipe
 from factory.training.schedules import learning_rate_at, planned_rates, steps_per_epoch, steps_total
@@ -61,10 +61,7 @@ def problems(
             found.append(f"{each.name} is {_shown(value)}; choose one of {', '.join(map(str, each.choices))}.")
         elif each.low is not None and each.high is not None and not each.low <= value <= each.high:
             found.append(f"{each.name} is {_shown(value)}; it has to be from {_number(each.low)} to {_number(each.high)}.")
-    if isinstance(recipe.base_model, str) and not recipe.base_model.strip():
-        found.append("base_model is empty; name a model of `models list`.")
-    if isinstance(recipe.system_prompt, str) and len(recipe.system_prompt) > 8000:
-        found.append("system_prompt has over 8,000 characters; shorten it.")
+    found += prompts.problems(recipe.base_model, recipe.system_prompt, recipe.sample_prompts)
     if isinstance(recipe.target_modules, str) and len(recipe.target_modules) > 2000:
         found.append("target_modules has over 2,000 characters; name each matrix once.")
     if not found:  # clashes are between values that are each sound

@@ -130,18 +130,9 @@ def listing(
     return [_parsed(run) for run in found]
 
 
-def metrics(db: Database, run_id: int, names: Sequence[str], *, points: int = 1000) -> dict[str, list[tuple[int, float]]]:
-    """Curves as (step, value), each thinned to about `points`, first and last always among them."""
-    curves = {}
-    for name in names:
-        found = db.execute(
-            "select step, value from (select step, value, row_number() over (order by step) as place, count(*) over () as n"
-            " from metrics where run_id = ? and name = ?)"
-            " where place = n or (place - 1) % max(1, (n + ? - 1) / ?) = 0 order by step",
-            [run_id, name, points, points],
-        )
-        curves[name] = [(int(step), float(value)) for step, value in found]
-    return curves
+def how_many(db: Database) -> int:
+    """How many runs there are, in any state."""
+    return int(store.value(db, "select count(*) from runs"))
 
 
 def value_at(db: Database, run_id: int, name: str, step: int) -> float | None:

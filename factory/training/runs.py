@@ -28,14 +28,15 @@ from factory.base.people import Person
 from factory.base.settings import Settings
 from factory.intake import datasets
 from factory.training import estimate, forecast, models, recipes, run_rows
+from factory.training.curves import metrics
 from factory.training.device import process_lives
 from factory.training.forecast import estimate_for, predicted_against_measured, seconds_left
 from factory.training.recipes import Recipe
-from factory.training.run_rows import NOBODY, STATUSES, events, find, get, listing, log_tail, metrics
+from factory.training.run_rows import NOBODY, STATUSES, events, find, get, how_many, listing, log_tail
 
 __all__ = [  # and all that is defined here
-    "STATUSES", "estimate_for", "events", "find", "get", "listing", "log_tail", "metrics", "predicted_against_measured",
-    "process_lives", "seconds_left",
+    "STATUSES", "estimate_for", "events", "find", "get", "how_many", "listing", "log_tail", "metrics",
+    "predicted_against_measured", "process_lives", "seconds_left",
 ]  # fmt: skip
 RESUMABLE = ("paused", "stopped", "interrupted", "failed")
 ASKED = {"stop": "stop", "pause": "pause", "yield": "make way for a while"}

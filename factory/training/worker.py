@@ -27,7 +27,7 @@ from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets, formats, reviews
-from factory.training import checkpoints, device, encoding, energy, gates, models, queue, runs, watch
+from factory.training import beside, checkpoints, device, encoding, energy, gates, models, queue, runs, watch
 
 OVERDUE_SECONDS = 600.0  # between looks at what waits for review beyond its deadline
 HEARTBEAT_SECONDS = 2.0
@@ -85,10 +85,12 @@ def alive(settings: Settings) -> bool:
 def _look_round(db: Database, settings: Settings, trainer: Trainer | None, sights: watch.Sights) -> Trainer | None:
     """One turn: notice who died or is stuck, and start the next queued run when nobody works."""
     try:
+        left = None
         if trainer is not None and trainer[1].poll() is not None:
             _took_its_leave(db, settings, *trainer)
-            trainer = None
-        runs.reap(db)
+            left, trainer = trainer, None
+        for gone in runs.reap(db):
+            beside.note_death(db, gone, left[1].returncode if left and left[0]["id"] == gone else None)
         watch.end_the_stuck(db, sights)
         if trainer is not None or runs.listing(db, status="running", limit=1):
             return trainer
@@ -283,10 +285,10 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         wishes.append(runs.wish(db, run_id))
         return "pause" if wishes[-1] == "yield" else wishes[-1]
 
-    counted = energy.source(watts_per_core=settings.cpu_watts, gpu_uuid=energy.gpu_uuid(model))
-    look = energy.meter(counted)
-    for step in loop.train(model, rows, measured_rows, recipe, folder=folder, resume=True, wish=wish):
-        _tell(db, run_id, token, step, look(), every=recipe.logging_steps)
+    look = energy.meter(counted := energy.source(watts_per_core=settings.cpu_watts, gpu_uuid=energy.gpu_uuid(model)))
+    steps = loop.train(model, rows, measured_rows, recipe, folder=folder, resume=True, wish=wish)
+    for step, more in beside.along(db, run, steps, model=model, tokenizer=tokenizer):
+        _tell(db, run_id, token, step, look(), more, every=recipe.logging_steps)
         tokens, peak, steps_done = tokens + step.tokens, max(peak, step.memory_bytes), step.step
         seconds += step.tokens / step.tokens_per_second if step.tokens_per_second else 0.0
         ended = step.ended or ended
@@ -311,10 +313,12 @@ def _told_at(step: int) -> tuple[str, ...]:
     return TOLD if step else ("held_out_loss",)  # step 0 is the untouched base
 
 
-def _tell(db: Database, run_id: int, token: str, step: Any, spent: energy.Spent, *, every: int = 1) -> None:
-    values = {name: getattr(step, name) for name in _told_at(step.step)}
+def _tell(
+    db: Database, run_id: int, token: str, step: Any, spent: energy.Spent, more: dict[str, float | None], *, every: int = 1
+) -> None:
+    values = {name: getattr(step, name) for name in _told_at(step.step)} | more
     if step.step and step.step % every and step.held_out_loss is None and not step.ended:
-        values = {}
+        values = {"checkpoint": more["checkpoint"]}
     if step.loss is not None or step.step == 0:
         used = {"cpu_seconds": spent.cpu_seconds, "energy_joules": spent.joules, "tokens": step.tokens}
         runs.record(db, run_id, token, {**values, **used}, step=step.step)

@@ -1,13 +1,14 @@
-"""One run: its state, its live curves, its log and its buttons."""
+"""One run: its state, its live curves in pictures and words, what it answered, its recipe, its log and its buttons."""
 
-import pandas as pd
 import streamlit as st
 
-from factory.training import recipes, runs
+from factory.training import runs
 from pages import frame
-from pages.parts import curves
+from pages.parts import about_run, curves, plain_words, samples
 
-LIVE = ("queued", "running")
+LIVE = curves.LIVE
+PARTS = ["Curves", "Answers", "Recipe and data", "Predicted and measured", "What happened"]
+SHOWN = (samples.show, about_run.recipe_and_data, about_run.measured, about_run.what_happened)  # of the tabs after the first
 STAGES = {"train": "training", "keep": "keeping the adapter", "evaluate": "measuring on the held-out rows",
           "attribute": "finding whose examples helped", "pay": "paying"}  # fmt: skip
 
@@ -54,31 +55,29 @@ def head(run) -> None:
         seconds = runs.seconds_left(run) if run["status"] == "running" and run["stage"] == "train" else None
         left = f", about {frame.lasting(seconds)} left" if seconds is not None else ""
         st.progress(min(1.0, done / total), f"Step {done} of {total}{left}")
-    if run["error"]:
-        st.error(frame.plain(run["error"]), icon=":material/error:")
 
 
-@st.fragment(run_every=2)
-def live(run_id: int, drawn: tuple[str, str, str | None]) -> None:
-    """The moving part; when the run has ended, the polling stops. Whenever the state changes, so do the buttons."""
+def moving(run_id: int, drawn: tuple[str, str, str | None]) -> None:
+    """All that changes while a run goes on, and the controls that change how it is drawn."""
     with frame.store.connect(frame.settings()) as db:
         run = runs.get(db, run_id)
         head(run)
-        curves.draw(db, run)
-        log(run)
+        plain_words.why_it_broke(db, run)
+        tabs = st.tabs(PARTS, key="part", bind="query-params")
+        if tabs[0].open:
+            with tabs[0]:
+                plain_words.show(db, run)
+                curves.draw(db, run)
+        for tab, show in zip(tabs[1:], SHOWN, strict=True):
+            if tab.open:
+                with tab:
+                    show(db, run)
     if (run["status"], run["stage"], run["wish"]) != drawn:
         st.rerun()
 
 
-def log(run) -> None:
-    """The last lines of the trainer's own log."""
-    with st.expander("Log", icon=":material/terminal:"):
-        st.code(
-            runs.log_tail(frame.settings(), run["folder"], lines=40) or "(nothing yet)",
-            language=None,
-            height=240,
-            wrap_lines=True,
-        )
+live = st.fragment(run_every=2)(moving)  # whenever the state changes, the page is drawn anew, and so the buttons are
+still = st.fragment(moving)  # a run that has ended is not asked again; its controls redraw only this part
 
 
 def whole(db, person, run_id: int) -> None:
@@ -86,28 +85,12 @@ def whole(db, person, run_id: int) -> None:
     run = runs.get(db, run_id)
     frame.within("All runs", "runs.py", key="back", icon=":material/arrow_back:")
     st.header(frame.plain(run["name"]), anchor=False)
-    st.caption(
-        frame.plain(
-            f"{run['dataset_title']}, version {run['version_number']} · {run['model_name']} · {frame.ago(run['queued_at'])}"
-        )
-    )
-    buttons(db, run, person)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.slider("Smoothing", 0.0, 0.95, 0.6, 0.05, key="smoothing", width=260)
-        st.toggle("Log scale", key="log")
-    if run["status"] in LIVE:
-        live(run_id, (run["status"], run["stage"], run["wish"]))
-    else:
-        head(run)
-        curves.draw(db, run)
-        log(run)
-    if run["adapter_id"]:
-        link = {"adapter": str(run["adapter_id"])}
-        st.page_link("adapters.py", label="The adapter it made", query_params=link, icon=":material/extension:")
-    with st.expander("Predicted against measured", icon=":material/speed:", expanded=run["status"] == "done"):
-        st.dataframe(pd.DataFrame(runs.predicted_against_measured(run)), hide_index=True)
-    with st.expander("Recipe", icon=":material/code:"):
-        st.code(recipes.to_yaml(run["recipe"]), language="yaml")
-    with st.expander("What happened", icon=":material/history:"):
-        for event in runs.events(db, run_id):
-            st.caption(f"{frame.ago(event['at'])}: {frame.plain(event['words'])}")
+    started = frame.ago(run["started_at"] or run["queued_at"])
+    who = frame.plain(frame.person_name(run))
+    st.caption(f"Run {run_id} · {who} · {'started' if run['started_at'] else 'queued'} {started}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        buttons(db, run, person)
+        if run["adapter_id"]:
+            link = {"adapter": str(run["adapter_id"])}
+            st.page_link("adapters.py", label="The adapter it made", query_params=link, icon=":material/extension:")
+    (live if run["status"] in LIVE else still)(run_id, (run["status"], run["stage"], run["wish"]))

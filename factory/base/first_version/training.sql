@@ -54,3 +54,14 @@ create table run_events (
     words text not null
 ) strict;
 create index run_events_run on run_events (run_id, id);
+create table samples (
+    run_id integer not null references runs(id),
+    step integer not null,
+    position integer not null,                        -- which of the run's questions
+    prompt text not null,
+    answer text not null,
+    cut integer not null check (cut in (0, 1)),       -- whether it would have gone on
+    seconds real not null,                            -- its share of the time this round of answers took
+    at real not null,
+    primary key (run_id, step, position)
+) strict, without rowid;

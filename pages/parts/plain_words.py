@@ -1,0 +1,62 @@
+"""A run's curves in plain words, why a run broke, and buttons that begin a new one with one change."""
+
+import dataclasses
+
+import streamlit as st
+
+from factory.training import failures, reading, runs
+from pages import frame
+from pages.parts import sliders
+
+ICONS = {"warn": ":material/warning:", "info": ":material/lightbulb:", "good": ":material/trending_down:"}
+COLOURS = {"warn": "orange", "info": "blue", "good": "green"}
+
+
+def why_it_broke(db, run) -> None:
+    """What happened to a failed or interrupted run, how that is known, and what may help."""
+    found = failures.explain(run, runs.events(db, run["id"]))
+    if found is None:
+        if run["error"]:
+            st.error(frame.plain(run["error"]), icon=":material/error:")
+        return
+    with st.container(border=True):
+        st.error(f"**{frame.plain(found.what)}**", icon=":material/error:")
+        for sentence in found.evidence:
+            st.caption(frame.plain(sentence))
+        if found.tries:
+            st.markdown("Try again with …")
+            with st.container(horizontal=True):
+                for place, each in enumerate(found.tries):
+                    again(run, each.words, dict(each.changes), key=f"try-{place}")
+
+
+def show(db, run) -> None:
+    """Each sentence with its evidence, and a button where a setting may help."""
+    found = reading.of(db, run)
+    for each in found:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            with st.container():
+                sentence = f":{COLOURS[each.tone]}[{frame.plain(each.sentence)}]"
+                st.markdown(f"{ICONS[each.tone]} {sentence} {frame.plain(each.evidence)}")
+                if each.next_step:
+                    st.caption(frame.plain(each.next_step))
+            if each.changes and run["status"] not in ("queued", "running"):
+                again(run, changed_words(each.changes), dict(each.changes), key=f"again-{each.code}")
+
+
+def changed_words(changes) -> str:
+    """What a button says that begins anew with these settings."""
+    return "Try " + ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in changes.items())
+
+
+def _shown(value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def again(run, words: str, changes: dict, *, key: str) -> None:
+    """A button that opens the wizard with this run's recipe, data and base model, and these changes."""
+    if st.button(words, key=key, icon=":material/replay:"):
+        sliders.begin_with(dataclasses.replace(run["recipe"], **changes))
+        st.switch_page("train.py", query_params={"version": str(run["version_id"])})
