@@ -155,7 +155,7 @@ def _optimize(
         raise failures.OutOfMemory(
             step=step,
             longest_row=max(len(row.tokens) for row in batch),
-            largest_pack=max(len(pack.tokens) for pack in encoding.packs(batch, tokens_per_pack=recipe.micro_batch_tokens)),
+            largest_pack=max(len(pack.tokens) for pack in encoding.packs(batch, tokens_per_pack=recipe.tokens_at_once)),
         ) from problem
     if scale != 1:
         for weight in weights:
