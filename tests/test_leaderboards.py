@@ -205,3 +205,40 @@ def test_a_board_over_a_hundred_thousand_verdicts_takes_a_bounded_number_of_step
         db.conn.set_progress_handler(None, 0)
         print(steps)
         assert steps < 2_000  # of ten thousand instructions of SQLite each: what an idle machine does in 300 ms
+
+
+def test_a_sentence_says_why_other_adapters_do_not_stand_on_a_board(db: Database, dataset_id: int) -> None:
+    owner = contribute(db, dataset_id, "ann", 2, 2)
+    version_id = rows.version(db, dataset_id, 1, [1, 2], owner=owner)
+    for root in ("a", "b", "c", "c"):
+        rows.adapter(db, version_id, owner, root=root * 64)
+    says = "Adapters that are not here: 3 measured on 2 other held-out sets, whose losses say nothing about losses here."
+    assert leaderboards.not_ranked(db, "a" * 64) == says
+    run_id = store.value(db, "select max(run_id) from adapters")
+    columns = (
+        "name, person_id, status, recipe, version_id, version_root, model_name, model_hash, manifest, estimate, folder,"
+    )
+    columns += " queue_order, queued_at"
+    db.execute(f"insert into runs ({columns}) select {columns} from runs where id = ?", [run_id])
+    db.execute(
+        "insert into adapters (run_id, name, folder, sha256, template_hash, step, bytes, kept_at)"
+        " values (?, 'unmeasured', 'f', 's', 't', 1, 1, 1.0)",
+        [run_id + 1],
+    )
+    assert leaderboards.not_ranked(db, "a" * 64).endswith("here; 1 never measured.")
+
+
+def test_the_board_tells_what_was_forgotten_and_what_the_training_took(db: Database, dataset_id: int) -> None:
+    owner = contribute(db, dataset_id, "ann", 2, 2)
+    version_id = rows.version(db, dataset_id, 1, [1, 2], owner=owner)
+    measured = {"tokens": 4096, "energy_joules": 7200.0, "energy_from": "a counter"}
+    _, evaluation_id = rows.adapter(db, version_id, owner, measured=measured)
+    rows.adapter(db, version_id, owner, tuned=1.9)
+    figures = {"base_loss": 3.0, "tuned_loss": 3.15, "difference": 0.15, "low": 0.03, "high": 0.3}
+    store.insert(
+        db, "forgetting", {"evaluation_id": evaluation_id, "text_hash": "t", "chunk_count": 3, "tokens": 9, **figures}
+    )
+    first, second = leaderboards.adapters(db)
+    assert (first["tokens"], first["energy_wh"], first["energy_from"]) == (4096, 2.0, "a counter")
+    assert [first[f"forgot_{key}"] for key in ("percent", "low", "high")] == pytest.approx([5.0, 1.0, 10.0])
+    assert [second[key] for key in ("tokens", "energy_wh", "energy_from", "forgot_percent")] == [None] * 4

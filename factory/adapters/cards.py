@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from sqlite_utils import Database
 
-from factory.adapters import evaluation, kept
+from factory.adapters import evaluation, forgetting, kept
 from factory.base import store
 from factory.intake import datasets
 from factory.intake import policy as policies
@@ -63,6 +63,7 @@ def card(db: Database, adapter_id: int) -> str:
         _about(adapter, run, version, base),
         "## Results",
         _results(measured),
+        *([forgetting.in_words(forgetting.find(db, measured["id"]))] if measured else []),
         "## Data",
         _data(db, version),
         "## Recipe",

@@ -23,7 +23,12 @@ from factory.training import recipes
 
 FEWEST, MOST = 2, 50
 NO_SET = "–"
-MEASURING = ("max_length", "completions_only", "system_prompt")  # of a recipe: what the curve's held-out loss depends on
+MEASURING = (
+    "max_length",
+    "completions_only",
+    "mask_history",
+    "system_prompt",
+)  # of a recipe: what the curve's loss depends on
 OUTCOMES = {  # what came of a run: column, and its name with unit for people
     "held_out_loss": "held-out loss",
     "minutes": "minutes",

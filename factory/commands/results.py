@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from factory import demo
-from factory.adapters import evaluation, exports, kept, talk
+from factory.adapters import evaluation, exports, forgetting, kept, talk
 from factory.base import people
 from factory.base.errors import NotFound
 from factory.commands.desk import Desk, file_at, fraction_told, say
@@ -50,7 +50,8 @@ def evaluate(desk: Desk, arguments: argparse.Namespace) -> None:
         f" difference {found['difference']:+.3f} (95% interval {found['low']:+.3f} to {found['high']:+.3f})"
         f" on {found['row_count']} rows."
     )
-    say(desk, found, words)
+    forgot = forgetting.find(desk.db, found["id"])
+    say(desk, {**found, "forgetting": forgot}, f"{words}\n{forgetting.in_words(forgot)}")
 
 
 def chat(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -148,5 +149,6 @@ def leaderboard(desk: Desk, arguments: argparse.Namespace) -> None:
         columns = ["rank", "slug", "accepted", "decided", "people", "versions", "adapters", "gain_percent", "credits"]
     else:
         found = leaderboards.adapters(desk.db)
-        columns = ["rank", "adapter", "slug", "version", "base", "gain_percent", "gain_low", "gain_high", "credits"]
+        columns = ["rank", "adapter", "slug", "version", "base", "gain_percent", "gain_low", "gain_high", "forgot_percent"]
+        columns += ["minutes", "tokens", "energy_wh", "credits"]
     say(desk, found, table(found, columns) or "There is nothing to rank yet.")
