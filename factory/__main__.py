@@ -25,7 +25,7 @@ Commands = Any  # argparse's own type of a set of sub-commands is private
 
 
 def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
-    """The whole command line. `with_knobs` adds an option for every knob of a recipe to `train` and `tokens`."""
+    """The whole command line. `with_knobs` adds an option for every knob of a recipe to what takes one."""
     top = argparse.ArgumentParser(prog="python -m factory", description=str(__doc__).split("\n")[0])
     top.add_argument("--version", action="version", version=f"Model Factory {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -154,22 +154,23 @@ def _rows(commands: Commands) -> None:
 
 def _training(commands: Commands, *, with_knobs: bool) -> None:
     train = _leaf(commands, "train", "training:train", "train an adapter on a frozen version, through to its credits")
-    train.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
-    train.add_argument("--preset", help="a recipe to start from")
-    train.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
+    _choice(train, with_knobs=with_knobs)
     train.add_argument("--name", default="")
     train.add_argument("--detach", action="store_true", help="leave it in the queue and return at once")
+    train.add_argument("--preflight", action="store_true", help="try the longest packs first, some 20 seconds")
+    train.add_argument("--anyway", action="store_true", help="queue it even if it does not fit this machine")
     tokens = _leaf(commands, "tokens", "tokens:tokens_shown", "show rows as the model sees them, and what is trained on")
-    tokens.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
-    tokens.add_argument("--preset", help="a recipe to start from")
-    tokens.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
+    _choice(tokens, with_knobs=with_knobs)
     tokens.add_argument("--row", type=int, metavar="ID", help="the row with this id")
     tokens.add_argument("--pick", choices=("first", "longest", "random", "problem"), default="first", help="or such a row")
     tokens.add_argument("--quiet", action="store_true", help="only the sums and the gates, no row")
     tokens.add_argument("--progress-to", type=Path, help=argparse.SUPPRESS)
-    if with_knobs:
-        _knobs(train)
-        _knobs(tokens)
+    guess = _leaf(commands, "estimate", "launch:estimate", "say what a run would take here: memory, time and disk")
+    _choice(guess, with_knobs=with_knobs)
+    preflight = _leaf(commands, "preflight", "launch:preflight", "try the longest packs of a recipe before a run is started")
+    _choice(preflight, with_knobs=with_knobs)
+    rehearse = _leaf(commands, "rehearse", "launch:rehearse", "do a preflight in this process", hidden=True)
+    rehearse.add_argument("version", type=int)
     runs = _group(commands, "runs", "training runs: the queue, the running one, the ended ones")
     listed = _leaf(runs, "list", "training:runs_list", "list the runs, newest first")
     listed.add_argument("--status")
@@ -194,6 +195,15 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
     worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
     worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)
+
+
+def _choice(command: argparse.ArgumentParser, *, with_knobs: bool) -> None:
+    """What to train on and how: a version, and a preset or file with an option for every knob."""
+    command.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
+    command.add_argument("--preset", help="a recipe to start from")
+    command.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
+    if with_knobs:
+        _knobs(command)
 
 
 def _knobs(train: argparse.ArgumentParser) -> None:
@@ -238,7 +248,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Do what was typed and return the exit code."""
     words = list(sys.argv[1:] if words is None else words)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    arguments = parser(with_knobs=words[:1] in (["train"], ["tokens"])).parse_args(words)
+    arguments = parser(with_knobs=words[:1] in (["train"], ["tokens"], ["estimate"], ["preflight"])).parse_args(words)
     from factory.base.errors import FactoryError, Invalid
 
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from factory.base.settings import Settings
 from factory.training import estimate
-from factory.training.estimate import Estimate
+from factory.training.estimate import Estimate, Observation
 from factory.training.recipes import Recipe
 
 MODEL = {
@@ -50,26 +50,57 @@ def test_what_saves_memory_saves_it_on_the_card_too() -> None:
     assert guess(Recipe(rank=128)).memory_bytes > base + 200e6
 
 
-def test_what_does_not_fit_is_said_with_ways_out() -> None:
+def test_what_does_not_fit_is_said() -> None:
     assert guess().fits == "fits"
     need = guess().memory_bytes
     assert guess(machine={"memory_available_bytes": int(need * 1.05)}).fits == "tight"
-    small = guess(machine={"memory_available_bytes": need // 2})
-    assert small.fits == "no"
-    assert "QLoRA" in small.notes[0]
-    last_resort = Recipe(method="qlora", micro_batch_tokens=256, gradient_checkpointing=True)
-    assert "smaller model" in guess(last_resort, machine={"memory_available_bytes": 10**8}).notes[0]
+    assert guess(machine={"memory_available_bytes": need // 2}).fits == "no"
 
 
-def test_earlier_runs_correct_the_time_and_the_card_says_so() -> None:
+@pytest.mark.parametrize(
+    ("name", "values", "of"),
+    [
+        ("rank", (4, 8, 16, 32, 64, 128, 256), ("memory_bytes", "seconds", "disk_bytes")),
+        ("micro_batch_tokens", (128, 256, 512, 1024, 2048), ("memory_bytes",)),
+        ("max_length", (64, 128, 256, 512, 1024), ("memory_bytes", "seconds", "tokens_per_epoch")),
+        ("epochs", (1.0, 2.0, 4.0), ("seconds", "steps")),
+        ("evaluations", (0, 4, 8, 40), ("seconds",)),
+        ("method", ("qlora", "lora"), ("memory_bytes",)),
+        ("gradient_checkpointing", (True, False), ("memory_bytes",)),
+        ("gradient_checkpointing", (False, True), ("seconds",)),
+        ("targets", ("attention", "mlp", "all-linear"), ("memory_bytes", "seconds", "disk_bytes")),
+    ],
+)
+def test_turning_a_knob_up_never_lowers_what_it_costs(name: str, values: tuple[Any, ...], of: tuple[str, ...]) -> None:
+    guesses = [guess(Recipe(**{name: value}), rows_tokens=[40, 300, 900] * 40) for value in values]
+    for quantity in of:
+        costs = [getattr(each, quantity) for each in guesses]
+        assert costs == sorted(costs), (name, quantity, costs)
+        assert costs[-1] > costs[0], (name, quantity)
+
+
+def test_the_parts_of_memory_add_up_to_it() -> None:
+    found = guess()
+    assert sum(found.memory_parts.values()) == found.memory_bytes
+    assert set(found.memory_parts) == {"libraries", "weights", "adapter", "activations", "logits"}
+    assert found.disk_bytes == found.disk_parts["checkpoints"]
+
+
+def test_what_was_measured_corrects_memory_and_time_and_the_card_says_so() -> None:
     bare = guess()
     assert "guess" in bare.sure
-    twice = {"arithmetic_seconds": 115.0, "seconds": 215.0}
-    corrected = guess(history=[twice, twice, twice])
-    assert "3 earlier runs" in corrected.sure
-    assert corrected.seconds - estimate.START_SECONDS == pytest.approx(2 * (bare.seconds - estimate.START_SECONDS))
+    seen = Observation(words="a preflight", memory=0.5, training=2.0, measuring=2.0, start_seconds=5, libraries_bytes=10**9)
+    corrected = guess(seen=seen)
+    assert corrected.sure.startswith("Scaled from a preflight")
+    assert corrected.memory_parts["activations"] == pytest.approx(bare.memory_parts["activations"] / 2, rel=1e-6)
+    assert corrected.memory_parts["libraries"] == 10**9
+    assert corrected.tokens_per_second == pytest.approx(bare.tokens_per_second / 2)
     assert corrected.arithmetic_seconds == bare.arithmetic_seconds
-    assert corrected.seconds_high / corrected.seconds < bare.seconds_high / bare.seconds
+    assert corrected.arithmetic_parts == bare.memory_parts
+    exact = guess(seen=dataclasses.replace(seen, exact=True, longest_pack=100))
+    assert exact.sure.startswith("Measured by a preflight")
+    assert exact.longest_pack == 100
+    assert exact.seconds_high / exact.seconds < corrected.seconds_high / corrected.seconds < 2
     assert corrected.seconds_low < corrected.seconds < corrected.seconds_high
 
 
@@ -81,7 +112,6 @@ def test_rows_that_will_be_cut_are_counted() -> None:
 def test_nothing_to_train_takes_next_to_nothing() -> None:
     assert guess(Recipe(epochs=0)).steps == 0
     assert guess(rows_tokens=[]).seconds < 120
-    assert "NVIDIA" in guess(Recipe(optimizer="paged_adamw_8bit")).notes[0]
 
 
 def test_an_estimate_is_made_while_a_slider_moves() -> None:

@@ -181,8 +181,9 @@ def version_file(slug: str, number: int, db: Store, person: Who) -> StreamingRes
 
 
 def _run(found: dict[str, Any]) -> shapes.Run:
-    recipe = found["recipe"]
-    return shapes.Run(**{**found, "recipe": recipe if isinstance(recipe, dict) else recipes.to_dict(recipe)})
+    recipe, compared = found["recipe"], runs.predicted_against_measured(found)
+    settings = recipe if isinstance(recipe, dict) else recipes.to_dict(recipe)
+    return shapes.Run(**{**found, "recipe": settings, "predicted_against_measured": compared})
 
 
 @routes.get("/recipes", tags=["runs"], summary="Every setting of a recipe with its range, and the presets")
@@ -210,7 +211,9 @@ def recipe_wanted(preset: str | None, changes: dict[str, Any]) -> recipes.Recipe
 def create_run(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> shapes.Run:
     recipe = recipe_wanted(wanted.preset, wanted.recipe)
     version = version_numbered(db, wanted.dataset, wanted.version)
-    run_id = runs.create(db, person=person, version_id=version["id"], recipe=recipe, name=wanted.name, settings=settings)
+    run_id = runs.create(
+        db, person=person, version_id=version["id"], recipe=recipe, name=wanted.name, settings=settings, anyway=wanted.anyway
+    )
     return _run(runs.get(db, run_id))
 
 

@@ -164,6 +164,16 @@ class NewRun(BaseModel):
     preset: str | None = None
     recipe: dict[str, Any] = Field(default={}, description="Settings as `GET /recipes` lists them.")
     name: str = ""
+    anyway: bool = Field(default=False, description="Queue it even if it does not fit this machine.")
+
+
+class Compared(BaseModel):
+    """One line of the estimate beside what came of it; `measured` and `error_percent` are null before the end."""
+
+    what: str
+    predicted: float
+    measured: float | None
+    error_percent: float | None
 
 
 class Run(BaseModel):
@@ -182,6 +192,7 @@ class Run(BaseModel):
     ended_at: float | None
     error: str | None
     recipe: dict[str, Any]
+    predicted_against_measured: list[Compared]
 
 
 class Adapter(BaseModel):

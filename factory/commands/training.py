@@ -16,8 +16,8 @@ import yaml
 from factory import terminal
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
-from factory.commands.desk import Desk, file_at, say, told, version_named
-from factory.training import recipes, runs
+from factory.commands.desk import Desk, file_at, fraction_told, say, told, version_named
+from factory.training import preflight, recipes, runs
 from factory.training import worker as workers
 
 
@@ -27,14 +27,26 @@ def train(desk: Desk, arguments: argparse.Namespace) -> int:
     recipe = recipe_typed(arguments)
     for warning in recipes.warnings(recipe, version["row_count"]):
         told(f"Note: {warning}")
+    if arguments.preflight:
+        told(tried(desk, version["id"], recipe)["verdict"])
     run_id = runs.create(
-        desk.db, person=desk.person, version_id=version["id"], recipe=recipe, name=arguments.name, settings=desk.settings
-    )
+        desk.db, person=desk.person, version_id=version["id"], recipe=recipe, name=arguments.name, settings=desk.settings,
+        anyway=arguments.anyway,
+    )  # fmt: skip
     if arguments.detach:
         run = runs.get(desk.db, run_id)
         say(desk, run, f"Run {run_id} is queued. `runs follow {run_id}` watches it; a worker takes it.")
         return 0
     return _follow(desk, run_id)
+
+
+def tried(desk: Desk, version_id: int, recipe: recipes.Recipe) -> dict[str, Any]:
+    """Do a preflight and wait for it, telling how far it is."""
+    tell = fraction_told(quiet=desk.json)
+    return preflight.wait(
+        desk.db, desk.settings, version_id=version_id, recipe=recipe, person=desk.person,
+        progress=lambda share, words: tell(words, share),
+    )  # fmt: skip
 
 
 def recipe_typed(arguments: argparse.Namespace) -> recipes.Recipe:
@@ -110,7 +122,9 @@ def runs_show(desk: Desk, arguments: argparse.Namespace) -> None:
     events = runs.events(desk.db, arguments.run)
     lines = [f"{name:<16} {value}" for name, value in run.items() if not isinstance(value, (dict, list))]
     lines += [f"  {event['kind']:<14} {event['words']}" for event in events]
-    say(desk, {**run, "events": events}, "\n".join(lines))
+    compared = runs.predicted_against_measured(run)
+    lines.append(terminal.table(compared, ["what", "predicted", "measured", "error_percent"]))
+    say(desk, {**run, "events": events, "predicted_against_measured": compared}, "\n".join(lines))
 
 
 def runs_stop(desk: Desk, arguments: argparse.Namespace) -> None:

@@ -1,46 +1,76 @@
 """What a run will take on this machine, from arithmetic: memory, time and disk, before anything is started.
 
-The formulas count what the loop really does: frozen weights, adapter and optimizer, activations of one pack, one chunk
-of logits; forward and backward through every layer, the head only where there are labels. The constants were fitted to
-measured runs; where runs of this machine are known, their speed replaces the guess.
+The arithmetic follows the structure of a training, not today's code: libraries, frozen weights, adapter with optimizer,
+what one pack keeps for its backward, one chunk of logits; packs forward and backward, held-out packs forward, states
+saved. What a machine really takes is put in by an `Observation`: a preflight or a finished run, as factors on the same
+arithmetic, so that it also tells about recipes near the one it measured.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
-import subprocess
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
+import numpy
 
-from factory.base.settings import Settings
 from factory.training import places
+from factory.training.machine import machine
 from factory.training.recipes import Recipe, steps_total
 
-BASE_BYTES = 900_000_000  # a Python process with torch, transformers and peft, before any weights
+__all__ = ["machine"]  # and all that is defined here
+LIBRARY_BYTES = 560_000_000  # Python with torch, transformers and peft, before any weights
+CUDA_BYTES = 600_000_000  # what CUDA takes for itself
+UNUSED_SHARE = 1.3  # of what a pack takes: memory that the allocator keeps but cannot use for the next shape
 LABELS_PER_CHUNK = 512  # as in encoding, which imports nothing heavy but is read after this module
-CHECKPOINTS_KEPT = 3  # newest, best, and the one being written
-START_SECONDS = 15.0  # imports and loading
+CHECKPOINTS_KEPT = 2  # newest and best
+QUANTISED_BYTES = {4: 0.56, 8: 1.1}  # for each weight, with its scales
+OPTIMIZER_BYTES = {"adamw": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2, "adafactor": 1}  # for each number of the adapter
+START_SECONDS = 12.0  # imports and loading
+ROW_SECONDS = 0.001  # to render and tokenise a row
+SAVE_SECONDS = 0.3
 CPU_EFFICIENCY = 0.65  # of the speed of one large matrix product, as measured in the whole loop
 GPU_EFFICIENCY = 0.30
-GUESSED_GPU_FLOPS = 60e12
 CURVE_TOKENS = 20_000  # of the held-out set are measured along the way; the evaluation afterwards takes all
 TIGHT_SHARE = 0.85
+GUESS = "A guess from arithmetic: memory and time may be off by half."
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was measured on this machine for one recipe, as factors on this module's arithmetic for it.
+
+    `exact`: it was this very choice in all that costs anything. `words` completes "Measured by …" or "Scaled from …".
+    """
+
+    words: str = ""
+    exact: bool = False
+    runs: int = 1
+    libraries_bytes: int | None = None
+    memory: float = 1.0  # on a pack's activations and logits
+    training: float = 1.0  # on the seconds of a pack forward and backward
+    measuring: float = 1.0  # on the seconds of a held-out pack
+    pack_seconds: float = 0.0  # for any pack, however small
+    start_seconds: float = START_SECONDS
+    row_seconds: float = ROW_SECONDS
+    save_seconds: float = SAVE_SECONDS
+    tokens: float = 1.0  # real tokens for one that was counted quickly
+    label_share: float | None = None
+    computed_share: float | None = None  # of the rows' tokens: a prefix that a pack shares is computed once
+    longest_pack: int | None = None
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take. `fits` is fits, tight or no; `sure` says in a sentence how far to trust it."""
+    """What a run will take. `fits` is fits, tight or no; `sure` says in a sentence how far to trust it.
+
+    `memory_parts` and `disk_parts` say in bytes what it is for; what is summed up is `memory_bytes` and `disk_bytes`.
+    """
 
     memory_bytes: int
     memory_available_bytes: int
-    arithmetic_seconds: float  # before earlier runs corrected it
+    arithmetic_seconds: float  # before anything measured corrected it
     seconds_low: float
     seconds: float
     seconds_high: float
@@ -51,72 +81,12 @@ class Estimate:
     fits: str
     sure: str
     notes: tuple[str, ...] = ()
-
-
-def machine(settings: Settings) -> dict[str, Any]:
-    """This machine: cores, memory_bytes, memory_available_bytes, gpu (name or None), gpu_bytes, dtype, flops (per second).
-
-    The speed is measured once, in a fifth of a second, and kept in the installation's folder.
-    """
-    known = _measured_once(settings)
-    return {**known, "memory_available_bytes": known["gpu_bytes"] or psutil.virtual_memory().available}
-
-
-def _measured_once(settings: Settings) -> dict[str, Any]:
-    path = settings.home / "machine.json"
-    signs = {"node": platform.node(), "cores": os.cpu_count() or 1, "memory_bytes": psutil.virtual_memory().total}
-    try:
-        known = json.loads(path.read_text())
-        if all(known.get(key) == value for key, value in signs.items()):
-            return dict(known)
-    except (OSError, ValueError, AttributeError):
-        pass
-    gpu, gpu_bytes = _gpu()
-    bfloat = _has_bfloat16()
-    flops = GUESSED_GPU_FLOPS if gpu else _matrix_flops() * (1.6 if bfloat else 1.0)
-    known = {**signs, "gpu": gpu, "gpu_bytes": gpu_bytes, "flops": flops}
-    known["dtype"] = "bfloat16" if gpu or bfloat else "float32"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(known, indent=2))
-        os.replace(draft, path)
-    except OSError:
-        pass  # a full disk costs a second measuring, not the estimate
-    return known
-
-
-def _matrix_flops() -> float:
-    """Floating-point operations per second of a float32 matrix product on all cores, the best of several tries."""
-    import numpy
-
-    a = numpy.ones((768, 768), dtype=numpy.float32)
-    best, until = 1.0, time.perf_counter() + 0.2
-    while time.perf_counter() < until:
-        start = time.perf_counter()
-        a @ a
-        best = max(best, 2 * 768**3 / (time.perf_counter() - start))
-    return best
-
-
-def _has_bfloat16() -> bool:
-    """Whether this processor has bfloat16 instructions, as far as the system tells without torch."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _gpu() -> tuple[str | None, int]:
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        words = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()[0]
-        name, mebibytes = words.rsplit(",", 1)
-        return name.strip(), int(mebibytes) * 2**20
-    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return None, 0
+    memory_parts: dict[str, int] = field(default_factory=dict)
+    arithmetic_parts: dict[str, int] = field(default_factory=dict)  # the same before anything measured corrected it
+    arithmetic_tokens_per_second: float = 0.0  # likewise
+    disk_parts: dict[str, int] = field(default_factory=dict)
+    longest_pack: int = 0
+    measured: bool = False  # by a preflight or a run of this very choice
 
 
 def adapter_parameters(recipe: Recipe, model: dict[str, Any]) -> int:
@@ -124,34 +94,159 @@ def adapter_parameters(recipe: Recipe, model: dict[str, Any]) -> int:
     return places.trained(recipe, model)
 
 
-def memory_bytes(recipe: Recipe, model: dict[str, Any], *, longest_pack: int, dtype: str = "float32") -> int:
-    """Peak memory of a trainer: weights, adapter, gradients, optimizer, one pack's activations, one chunk of logits."""
-    wide = 4 if dtype == "float32" else 2
+def bytes_each(recipe: Recipe, machine: dict[str, Any]) -> int:
+    """Bytes of one number of the frozen weights and of what goes through them."""
+    return {"bf16": 2, "fp16": 2, "fp32": 4}.get(recipe.precision, 4 if machine["dtype"] == "float32" else 2)
+
+
+def memory_parts(
+    recipe: Recipe, model: dict[str, Any], *, longest_pack: int, machine: dict[str, Any], seen: Observation | None = None
+) -> dict[str, int]:
+    """Peak memory of a trainer in bytes, by what it is for: weights, adapter, activations, logits, libraries.
+
+    `adapter` holds its gradients and the optimizer too; `activations` are those of the longest pack; `logits` one chunk.
+    """
+    seen = seen or Observation()
+    wide = bytes_each(recipe, machine)
     hidden, middle, layers = model["hidden_size"], model["intermediate"], model["layers"]
     embedding = model["vocabulary"] * hidden * (1 if model["tied"] else 2)
     matrices = model["parameters"] - embedding
     weights = (
-        matrices * 0.56 + embedding * 4 + model["parameters"] if recipe.method == "qlora" else model["parameters"] * wide
+        matrices * QUANTISED_BYTES[recipe.quantization_bits] + embedding * 4 + model["parameters"]
+        if recipe.method == "qlora"
+        else model["parameters"] * wide
     )
-    adapter = adapter_parameters(recipe, model) * (16 if recipe.optimizer == "adamw" else 10)
-    # kept for the backward of one layer, fitted to measured runs: inputs of norms and matrices, q k v before and after
-    # their rotation, attention's output, gate, up and what comes of them
+    adapter = adapter_parameters(recipe, model) * (8 + OPTIMIZER_BYTES.get(recipe.optimizer, 8))
+    # kept for the backward of one layer: inputs of norms and matrices, q k v before and after their rotation,
+    # attention's output, gate, up and what comes of them
     numbers = 12 * hidden + 3 * (model["heads"] + 2 * model["kv_heads"]) * model["head_dim"] + 6 * middle
-    lora = 7 * recipe.rank * 4
+    lora = 7 * recipe.rank * 4 + (7 * hidden * wide if recipe.dora else 0)
     kept_layers = 1 + math.sqrt(layers) if recipe.gradient_checkpointing else layers
     activations = longest_pack * (kept_layers * (numbers * wide + lora) + layers * hidden * wide)
     mask = longest_pack**2 * (wide + 1)
-    logits = 3 * LABELS_PER_CHUNK * model["vocabulary"] * 4
-    return int(BASE_BYTES + weights + adapter + activations + mask + logits)
+    logits = 3 * min(longest_pack, LABELS_PER_CHUNK) * model["vocabulary"] * 4
+    unused = 1.0 if machine["gpu"] else UNUSED_SHARE
+    libraries = seen.libraries_bytes or (CUDA_BYTES if machine["gpu"] else LIBRARY_BYTES)
+    return {
+        "libraries": int(libraries),
+        "weights": int(weights),
+        "adapter": int(adapter),
+        "activations": int((activations + mask) * unused * seen.memory),
+        "logits": int(logits * unused * seen.memory),
+    }
 
 
-def flops_per_token(recipe: Recipe, model: dict[str, Any], *, mean_pack: float) -> tuple[float, float]:
-    """Floating-point operations for a token that goes through the layers in training, and in measuring (head aside)."""
+def pack_seconds(
+    recipe: Recipe, model: dict[str, Any], machine: dict[str, Any], *, tokens: float, labels: float, training: bool = True
+) -> float:
+    """Seconds of one pack by arithmetic: through every layer, the head only for its labels; forward, or backward too."""
     matrices = model["parameters"] - model["vocabulary"] * model["hidden_size"] * (1 if model["tied"] else 2)
-    attention = 4 * mean_pack * model["heads"] * model["head_dim"] * model["layers"]
-    forward = 2 * matrices + attention
-    training = 2 * forward + (forward if recipe.gradient_checkpointing else 0) + 6 * adapter_parameters(recipe, model)
-    return training, forward
+    adapter = adapter_parameters(recipe, model)
+    forward = tokens * (2 * (matrices + adapter) + 4 * tokens * model["heads"] * model["head_dim"] * model["layers"])
+    head = 2 * model["vocabulary"] * model["hidden_size"] * labels
+    work = forward + head
+    if training:
+        work = (3 if recipe.gradient_checkpointing else 2) * forward + 2 * tokens * adapter + 2 * head
+    speed = machine["flops"] * (GPU_EFFICIENCY if machine["gpu"] else CPU_EFFICIENCY)
+    if recipe.method == "qlora" and not machine["gpu"]:
+        speed *= 0.8  # 4-bit weights are unpacked each time they are used
+    return float(work / speed)
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much a recipe has to do with these rows: all that the formulas need to know of the data."""
+
+    rows: int
+    longest: int  # tokens of the longest row, within the maximum length
+    epoch_tokens: int
+    cut: int  # rows longer than the maximum length
+    label_share: float
+    shared_tokens: int = 0  # that all rows begin with
+    held_out_tokens: int = 0
+
+
+def load_of(
+    recipe: Recipe,
+    rows_tokens: Sequence[int],
+    *,
+    held_out_tokens: int = 0,
+    label_share: float = 0.7,
+    shared_tokens: int = 0,
+    factor: float = 1.0,
+) -> Load:
+    """The load of rows with these lengths in tokens; `factor` corrects lengths that were counted quickly."""
+    counted = numpy.asarray(rows_tokens, dtype=numpy.float64)
+    lengths = numpy.minimum((counted * factor).astype(numpy.int64), recipe.max_length)
+    longest = int(lengths.max()) if len(lengths) else 0
+    return Load(
+        rows=len(lengths),
+        longest=longest,
+        epoch_tokens=int(lengths.sum()),
+        cut=int((counted * factor > recipe.max_length).sum()),
+        label_share=label_share,
+        shared_tokens=min(shared_tokens, max(0, longest - 1)),
+        held_out_tokens=held_out_tokens,
+    )
+
+
+def like(rows_tokens: Sequence[int], count: int = 200) -> list[int]:
+    """At most `count` lengths that stand for all of these: evenly chosen by size, the longest among them.
+
+    >>> like([5, 1, 9, 3], 2)
+    [3, 9]
+    """
+    ordered = sorted(rows_tokens)
+    return [ordered[(place + 1) * len(ordered) // count - 1] for place in range(count)] if len(ordered) > count else ordered
+
+
+def longest_pack(recipe: Recipe, load: Load) -> int:
+    """How many tokens the largest pack has: as many as go at once, or one longer row; never more than a step has."""
+    mean = load.epoch_tokens / max(1, load.rows)
+    step = max(mean * min(recipe.effective_batch, max(1, load.rows)), load.longest, 1)
+    return int(min(max(recipe.tokens_at_once, load.longest), step))
+
+
+def laid(recipe: Recipe, load: Load, rows: float, seen: Observation) -> tuple[float, float]:
+    """How many packs so many average rows make, and how many tokens are computed for each."""
+    if not rows or not load.epoch_tokens:
+        return 0.0, 0.0
+    mean, limit = load.epoch_tokens / load.rows, float(max(recipe.tokens_at_once, load.longest))
+    shared = min(load.shared_tokens, 0.9 * mean)
+    own = rows * (mean - shared)
+    if seen.exact and seen.computed_share:
+        computed = rows * mean * seen.computed_share
+        packs = max(1.0, computed / limit)
+    else:
+        # a pack is closed when the next row does not fit: on average half a row is left free
+        packs = max(1.0, own / max(1.0, limit - shared - 0.5 * min(mean, limit - shared)))
+        packs = min(packs, rows)
+        computed = own + packs * shared
+    packs = math.ceil(packs - 1e-9) if packs < 4 else packs
+    return packs, computed / packs
+
+
+def _seconds(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any], load: Load, seen: Observation) -> float:
+    """Seconds of a whole training, from the process's start to its last state on disk."""
+    steps = steps_total(recipe, load.rows)
+    share = load.label_share if seen.label_share is None or not seen.exact else seen.label_share
+
+    def of(rows: float, training: bool) -> float:
+        packs, tokens = laid(recipe, load, rows, seen)
+        factor = seen.training if training else seen.measuring
+        labels = rows * load.epoch_tokens / max(1, load.rows) * share / max(1.0, packs)
+        one = pack_seconds(recipe, model, machine, tokens=tokens, labels=labels, training=training)
+        return packs * (one * factor + seen.pack_seconds * (1 if training else 0.3))
+
+    measurings = (recipe.evaluations + 2 if steps else 1) if load.held_out_tokens else 0
+    saves = max(2, measurings)
+    held_rows = load.held_out_tokens / max(1.0, load.epoch_tokens / max(1, load.rows)) if load.rows else 0.0
+    trained = steps * of(min(recipe.effective_batch, max(1, load.rows)), True)
+    whole = trained + measurings * of(held_rows, False) + saves * seen.save_seconds
+    every = 60 * recipe.checkpoint_minutes
+    saves_between = max(0, int(whole / every) - saves) if every else 0
+    rows = load.rows + held_rows
+    return seen.start_seconds + rows * seen.row_seconds + whole + saves_between * seen.save_seconds
 
 
 def estimate(
@@ -162,69 +257,85 @@ def estimate(
     machine: dict[str, Any],
     held_out_tokens: int = 0,
     label_share: float = 0.7,
-    history: Sequence[dict[str, Any]] = (),
+    shared_tokens: int = 0,
+    seen: Observation | None = None,
 ) -> Estimate:
     """What a run with this recipe will take on this machine.
 
     `model` as `models.get` gives it, `rows_tokens` the length of each row, `held_out_tokens` those measured each time,
-    `history` earlier runs' {"arithmetic_seconds", "seconds"} of this model and method here.
+    `shared_tokens` how many all rows begin with, `seen` what was measured here for this recipe or one like it.
     """
-    lengths = [min(length, recipe.max_length) for length in rows_tokens]
-    steps = steps_total(recipe, len(lengths))
-    epoch_tokens = sum(lengths)
-    trained = epoch_tokens / max(1, len(lengths)) * steps * min(recipe.effective_batch, max(1, len(lengths)))
-    step_tokens = trained / max(1, steps)
-    pack = int(min(max(recipe.micro_batch_tokens, max(lengths, default=0)), max(step_tokens, max(lengths, default=1))))
-    training, forward = flops_per_token(recipe, model, mean_pack=0.75 * pack)
-    head = 2 * model["vocabulary"] * model["hidden_size"] * label_share
-    measurings = recipe.evaluations + 2 if held_out_tokens and steps else 1
-    work = trained * (training + 2 * head) + held_out_tokens * measurings * (forward + head)
-    speed = machine["flops"] * (GPU_EFFICIENCY if machine["gpu"] else CPU_EFFICIENCY)
-    if recipe.method == "qlora" and not machine["gpu"]:
-        speed *= 0.8  # 4-bit weights are unpacked each time they are used
-    seconds = START_SECONDS + work / speed
-    memory = memory_bytes(recipe, model, longest_pack=pack, dtype=machine["dtype"])
-    spread, sure = (0.5, 2.0), "A guess from arithmetic: memory and time may be off by half."
-    usable = [run for run in history if run.get("arithmetic_seconds") and run.get("seconds", 0) > START_SECONDS]
-    if usable:
-        factors = sorted(
-            (run["seconds"] - START_SECONDS) / max(0.001, run["arithmetic_seconds"] - START_SECONDS) for run in usable
-        )
-        middle = factors[len(factors) // 2]
-        seconds = START_SECONDS + work / speed * middle
-        spread = (0.75, 1.35) if len(usable) > 1 else (0.65, 1.6)
-        sure = f"Measured on {len(usable)} earlier run{'s' if len(usable) > 1 else ''} of this kind on this machine."
-    available = int(machine["memory_available_bytes"])
+    plain, known = Observation(), seen or Observation()
+    load = load_of(
+        recipe, rows_tokens, held_out_tokens=held_out_tokens, label_share=label_share, shared_tokens=shared_tokens,
+        factor=known.tokens,
+    )  # fmt: skip
+    steps = steps_total(recipe, load.rows)
+    pack = known.longest_pack if known.exact and known.longest_pack else longest_pack(recipe, load)
+    parts = memory_parts(recipe, model, longest_pack=pack, machine=machine, seen=known)
+    memory, available = sum(parts.values()), int(machine["memory_available_bytes"])
+    seconds, bare = (_seconds(recipe, model, machine, load, which) for which in (known, plain))
+    trained = load.epoch_tokens / max(1, load.rows) * steps * min(recipe.effective_batch, max(1, load.rows))
+    spread, sure = _trust(seen)
     fits = "no" if memory > available else "tight" if memory > TIGHT_SHARE * available else "fits"
-    disk = CHECKPOINTS_KEPT * adapter_parameters(recipe, model) * 12 + 2_000_000
+    disk = disk_parts(recipe, model)
+    start = known.start_seconds
     return Estimate(
         memory_bytes=memory,
         memory_available_bytes=available,
-        arithmetic_seconds=START_SECONDS + work / speed,
-        seconds_low=START_SECONDS + (seconds - START_SECONDS) * spread[0],
+        arithmetic_seconds=bare,
+        seconds_low=start + (seconds - start) * spread[0],
         seconds=seconds,
-        seconds_high=START_SECONDS + (seconds - START_SECONDS) * spread[1],
-        disk_bytes=disk,
+        seconds_high=start + (seconds - start) * spread[1],
+        disk_bytes=disk["checkpoints"],
         steps=steps,
-        tokens_per_epoch=epoch_tokens,
-        tokens_per_second=trained / max(1.0, seconds - START_SECONDS),
+        tokens_per_epoch=load.epoch_tokens,
+        tokens_per_second=_rate(recipe, model, machine, load, known) if trained else 0.0,
         fits=fits,
         sure=sure,
-        notes=tuple(_notes(recipe, fits, rows_tokens, machine)),
+        notes=tuple(_notes(recipe, load)),
+        memory_parts=parts,
+        arithmetic_parts=memory_parts(recipe, model, longest_pack=pack, machine=machine),
+        arithmetic_tokens_per_second=_rate(recipe, model, machine, load, plain) if trained else 0.0,
+        disk_parts=disk,
+        longest_pack=pack,
+        measured=known.exact,
     )
 
 
-def _notes(recipe: Recipe, fits: str, rows_tokens: Sequence[int], machine: dict[str, Any]) -> list[str]:
+def _rate(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any], load: Load, seen: Observation) -> float:
+    """Tokens of rows a second while training, measuring and saving aside."""
+    rows = min(recipe.effective_batch, max(1, load.rows))
+    packs, tokens = laid(recipe, load, rows, seen)
+    share = load.label_share if seen.label_share is None or not seen.exact else seen.label_share
+    all_tokens = rows * load.epoch_tokens / max(1, load.rows)
+    one = pack_seconds(recipe, model, machine, tokens=tokens, labels=all_tokens * share / max(1.0, packs))
+    return all_tokens / max(1e-6, packs * (one * seen.training + seen.pack_seconds))
+
+
+def disk_parts(recipe: Recipe, model: dict[str, Any]) -> dict[str, int]:
+    """Bytes on disk: the states kept (weights and optimizer), the adapter that is kept, and one merged copy, if made."""
+    numbers = adapter_parameters(recipe, model)
+    state = numbers * (4 + OPTIMIZER_BYTES.get(recipe.optimizer, 8)) + 200_000
+    return {
+        "checkpoints": CHECKPOINTS_KEPT * state,
+        "adapter": numbers * 4 + 200_000,
+        "merged": model["parameters"] * 2,
+    }
+
+
+def _trust(seen: Observation | None) -> tuple[tuple[float, float], str]:
+    if seen is None:
+        return (0.5, 2.0), GUESS
+    if seen.exact:
+        return (0.85, 1.2), f"Measured by {seen.words}: memory within 15%, time within 20%."
+    if seen.runs > 1:
+        return (0.75, 1.35), f"Scaled from {seen.words}: time may be off by a third."
+    return (0.65, 1.6), f"Scaled from {seen.words}: memory may be off by a quarter, time by half."
+
+
+def _notes(recipe: Recipe, load: Load) -> list[str]:
     notes = []
-    if fits != "fits":
-        words = "Memory will be short" if fits == "tight" else "This needs more memory than is free"
-        ways = ["fewer tokens at once (micro batch tokens)"] if recipe.micro_batch_tokens > 256 else []
-        ways += [] if recipe.gradient_checkpointing else ["gradient checkpointing"]
-        ways += [] if recipe.method == "qlora" else ["QLoRA"]
-        notes.append(f"{words}; try {', '.join(ways) or 'a smaller model or shorter rows'}.")
-    cut = sum(length > recipe.max_length for length in rows_tokens)
-    if cut:
-        notes.append(f"{cut} of {len(rows_tokens)} rows are longer than {recipe.max_length} tokens and will be cut.")
-    if recipe.optimizer != "adamw" and not machine["gpu"]:
-        notes.append("The paged 8-bit optimizer needs an NVIDIA GPU, and none was found here; choose adamw.")
+    if load.cut:
+        notes.append(f"{load.cut} of {load.rows} rows are longer than {recipe.max_length} tokens and will be cut.")
     return notes

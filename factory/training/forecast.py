@@ -2,53 +2,146 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from sqlite_utils import Database
 
 from factory import __version__
 from factory.base import store
+from factory.base.errors import Conflict, Invalid
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
-from factory.training import encoding, models, recipes
+from factory.training import encoding, fitting, models, observed, recipes
 from factory.training import estimate as estimates
+from factory.training.estimate import Estimate, Observation
+from factory.training.fitting import Change
 from factory.training.recipes import Recipe
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors", "numpy")
+OPENING_TOKENS = 24  # of a template's own system prompt, which rows without one begin with
 
 
-def estimate_for(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> estimates.Estimate:
-    """What this recipe on this version would take here, with what earlier runs of the same model and method took.
+@dataclass(frozen=True)
+class Ground:
+    """What estimates for one version and one model on this machine stand on."""
+
+    model: dict[str, Any]
+    machine: dict[str, Any]
+    version_root: str
+    counted: dict[str, Any]
+
+    def seen(self, db: Database, recipe: Recipe) -> Observation | None:
+        """What was measured here that tells most about a recipe."""
+        return observed.best(db, version_root=self.version_root, recipe=recipe, model=self.model, machine=self.machine)
+
+    def estimate(self, recipe: Recipe, seen: Observation | None) -> Estimate:
+        """What a recipe would take, by what was seen."""
+        rows, held_out = self.counted["rows"], self.counted["held_out"]
+        if recipe.max_samples:
+            rows = estimates.like(rows, recipe.max_samples)
+        if recipe.validation_share and not held_out and rows:
+            kept = max(1, round(recipe.validation_share * len(rows)))
+            rows, held_out = estimates.like(rows, len(rows) - kept), kept * sum(rows) // len(rows)
+        return estimates.estimate(
+            recipe,
+            model=self.model,
+            rows_tokens=rows,
+            held_out_tokens=min(held_out, estimates.CURVE_TOKENS),
+            shared_tokens=self.counted["shared"],
+            machine=self.machine,
+            seen=seen,
+        )
+
+
+def ground(db: Database, settings: Settings, *, version_id: int, model_name: str) -> Ground:
+    """What is known before a recipe is chosen; counts the version's tokens the first time. Raises NotFound."""
+    model = models.get(settings, model_name)
+    counted = _token_counts(db, settings, version_id, model)
+    return Ground(model, machine_now(db, settings), datasets.version(db, version_id)["root"], counted)
+
+
+def estimate_for(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> Estimate:
+    """What this recipe on this version would take here, with what preflights and earlier runs of the model took.
 
     A few milliseconds after the first call for a version, which counts its tokens. Raises NotFound.
     """
-    model = models.get(settings, recipe.base_model)
-    counted = _token_counts(db, settings, version_id, model)
-    past = store.rows(
-        db,
-        "select estimate, measured from runs where measured is not null and model_hash = ?"
-        " and json_extract(recipe, '$.method') = ? order by id desc limit 9",
-        model["hash"],
-        recipe.method,
-    )
-    history = []
-    for run in past:
-        predicted, measured = json.loads(run["estimate"]), json.loads(run["measured"])
-        if predicted["steps"] == measured["steps"] and not measured.get("resumed"):
-            history.append({"arithmetic_seconds": predicted["arithmetic_seconds"], "seconds": measured["seconds"]})
-    return estimates.estimate(
+    here = ground(db, settings, version_id=version_id, model_name=recipe.base_model)
+    return here.estimate(recipe, here.seen(db, recipe))
+
+
+def change_that_fits(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> Change | None:
+    """The smallest change after which the recipe fits this machine; None where it fits already, or where none helps."""
+    here = ground(db, settings, version_id=version_id, model_name=recipe.base_model)
+    first = here.estimate(recipe, here.seen(db, recipe))
+    if first.fits != "no":
+        return None
+    scaled = {}
+    for method in ("lora", "qlora"):
+        seen = here.seen(db, dataclasses.replace(recipe, method=method))
+        scaled[method] = dataclasses.replace(seen, exact=False) if seen else None
+    few = {**here.counted, "rows": estimates.like(here.counted["rows"])}
+    small = dataclasses.replace(here, counted=few)
+    return fitting.smallest_change(
         recipe,
-        model=model,
-        rows_tokens=counted["rows"],
-        held_out_tokens=min(counted["held_out"], estimates.CURVE_TOKENS),
-        machine=estimates.machine(settings),
-        history=history,
+        lambda changed: small.estimate(changed, scaled[changed.method]).memory_bytes,
+        available=first.memory_available_bytes,
     )
+
+
+def card(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> dict[str, Any]:
+    """All that a person should know before a start: estimate (a dict), fix (what to set, or None), sentence (or None).
+
+    The sentence is there where the recipe does not fit. Raises NotFound, Invalid (the recipe).
+    """
+    model = models.get(settings, recipe.base_model)
+    problems = recipes.problems(recipe, machine=estimates.machine(settings), model=model)
+    if problems:
+        raise Invalid(problems)
+    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe)
+    if guess.fits != "no":
+        return {"estimate": dataclasses.asdict(guess), "fix": None, "sentence": None}
+    change = change_that_fits(db, settings, version_id=version_id, recipe=recipe)
+    return {
+        "estimate": dataclasses.asdict(guess),
+        "fix": change.sets if change else None,
+        "sentence": fitting.sentence(guess, change),
+    }
+
+
+def need_fit(
+    db: Database, settings: Settings, guess: Estimate, *, version_id: int, recipe: Recipe, anyway: bool = False
+) -> str:
+    """Raises Conflict where an estimate does not fit this machine, with the change that makes it fit.
+
+    With `anyway` it returns what to write down instead; nothing where it fits.
+    """
+    if guess.fits != "no":
+        return ""
+    words = fitting.sentence(guess, change_that_fits(db, settings, version_id=version_id, recipe=recipe))
+    if not anyway:
+        raise Conflict(f"{words} To queue it all the same, say so (--anyway, or anyway).")
+    return f" It was to be queued although it does not fit: {words[0].lower()}{words[1:]}"
+
+
+def machine_now(db: Database, settings: Settings) -> dict[str, Any]:
+    """This machine, with what is free for the next training: what a running one holds comes free before it starts."""
+    here = estimates.machine(settings)
+    if here["gpu"]:
+        return here
+    held = 0
+    for run in store.rows(db, "select pid from runs where status = 'running' and pid is not null"):
+        with suppress(psutil.Error):
+            held += psutil.Process(run["pid"]).memory_info().rss
+    return {**here, "memory_available_bytes": here["memory_available_bytes"] + held}
 
 
 def _token_counts(db: Database, settings: Settings, version_id: int, model: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +160,7 @@ def _token_counts(db: Database, settings: Settings, version_id: int, model: dict
     sealed = datasets.held_out_content(db, version["held_out_set_id"]) if version["held_out_set_id"] else []
     counted = {
         "rows": encoding.count_tokens(model["folder"], talks),
+        "shared": 0 if any(talk[0]["role"] == "system" for talk in talks) else OPENING_TOKENS,
         "held_out": sum(encoding.count_tokens(model["folder"], [formats.messages(content) for content in sealed])),
     }
     try:
@@ -107,7 +201,10 @@ def seconds_left(run: dict[str, Any]) -> float:
 
 
 def predicted_against_measured(run: dict[str, Any]) -> list[dict[str, Any]]:
-    """The estimate beside what came of it: rows of what, predicted, measured (None before the training has ended)."""
+    """The estimate beside what came of it: rows of what, predicted, measured and error_percent.
+
+    The last two are None before the training has ended; the error is how much more was measured than predicted.
+    """
     guess, found = run["estimate"], run["measured"] or {}
     units = {
         "memory_bytes": ("memory, MiB", 2**20),
@@ -121,6 +218,7 @@ def predicted_against_measured(run: dict[str, Any]) -> list[dict[str, Any]]:
             "what": label,
             "predicted": round(guess[key] / unit, 1),
             "measured": round(found[key] / unit, 1) if key in found else None,
+            "error_percent": round(100 * (found[key] / guess[key] - 1), 1) if guess[key] and key in found else None,
         }
         for key, (label, unit) in units.items()
     ]

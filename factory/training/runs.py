@@ -55,12 +55,14 @@ def create(
     parent_run_id: int | None = None,
     starts_from: int | None = None,
     priority: int = 0,
+    anyway: bool = False,
 ) -> int:
     """Put a run in the queue and return its id; needs the role builder.
 
     It waits behind all of its `priority` or a higher one; `starts_from` is a run that it extends, see `queue.extend`.
     Recipe, data root, model hash, library versions and the estimate are stored now, before anything runs.
-    Raises NotAllowed, NotFound (version, model, parent), Invalid with every problem of the recipe.
+    Raises NotAllowed, NotFound (version, model, parent), Invalid with every problem of the recipe, and Conflict, unless
+    it is to be queued `anyway`, where it would not fit this machine.
     """
     people.need(person, "builder")
     problems = recipes.problems(recipe)
@@ -76,6 +78,7 @@ def create(
     if problems:
         raise Invalid(problems)
     guess = estimate_for(db, settings, version_id=version_id, recipe=recipe)
+    short = forecast.need_fit(db, settings, guess, version_id=version_id, recipe=recipe, anyway=anyway)
     record = {
         "name": name or f"{version['slug']} v{version['number']}, {recipe.method} r{recipe.rank}",
         "person_id": person.id,
@@ -97,7 +100,7 @@ def create(
     }
     with store.writing(db):
         run_id = run_rows.add(db, record)
-        run_rows.add_event(db, run_id, "queued", f"{person.display_name} put it in the queue.")
+        run_rows.add_event(db, run_id, "queued", f"{person.display_name} put it in the queue.{short}")
     return run_id
 
 

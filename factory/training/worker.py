@@ -7,7 +7,6 @@ the next worker finds it through its row. Nothing here imports torch before a ru
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -28,6 +27,7 @@ from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unava
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets, formats, reviews
 from factory.training import beside, checkpoints, device, encoding, energy, gates, models, queue, runs, watch
+from factory.training.machine import peak_bytes, trainer_environment
 
 OVERDUE_SECONDS = 600.0  # between looks at what waits for review beyond its deadline
 HEARTBEAT_SECONDS = 2.0
@@ -126,19 +126,13 @@ def _took_its_leave(db: Database, settings: Settings, run: dict[str, Any], proce
 def start_trainer(settings: Settings, run: dict[str, Any]) -> subprocess.Popen[bytes]:
     """Start a process that works on a queued run: `python -m factory work ID`, in its own session, writing to a file."""
     folder = settings.runs / run["folder"]
-    environment = {
-        **os.environ,
-        "FACTORY_HOME": str(settings.home),
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "factory", "work", str(run["id"])],
-                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=ROOT, env=trainer_environment(settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
             )  # fmt: skip
     except OSError as problem:
         raise Unavailable(
@@ -296,7 +290,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
             runs.note(db, run_id, "note", f"Stopped early after step {step.step}: the held-out loss no longer falls.")
     if ended != "paused":
         measured = {
-            "memory_bytes": _peak_memory(peak),
+            "memory_bytes": peak if model.device.type == "cuda" else max(peak, peak_bytes()),
             "seconds": time.monotonic() - began,
             "disk_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
             "steps": steps_done,
@@ -373,13 +367,3 @@ def _machine_now(model: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "dtype": str(model.dtype).removeprefix("torch."),
     }
-
-
-def _peak_memory(seen: int) -> int:
-    """The highest memory of this process as the system counted it, or as the steps saw it where it does not."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return seen
-    factor = 1 if sys.platform == "darwin" else 1024
-    return max(seen, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor)

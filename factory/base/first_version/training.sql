@@ -65,3 +65,16 @@ create table samples (
     at real not null,
     primary key (run_id, step, position)
 ) strict, without rowid;
+create table preflights (                             -- the longest packs of a choice, tried for real
+    id integer primary key,
+    person_id integer not null references people(id),
+    version_id integer not null references dataset_versions(id),
+    version_root text not null,
+    model_hash text not null,
+    cost_hash text not null,                          -- of the recipe's settings that cost memory or time
+    recipe text not null,                             -- JSON of recipes.Recipe, complete
+    machine text not null,                            -- JSON: what has to be the same for it to hold
+    measured text not null,                           -- JSON: memory, seconds of packs, what else was seen
+    at real not null
+) strict;
+create index preflights_model on preflights (model_hash, machine, at);
