@@ -122,7 +122,7 @@ def test_who_may_not_train_may_not_try_and_a_recipe_that_is_none_is_refused(
     with pytest.raises(NotAllowed):
         preflight.begin(db, settings, person=house["ada"], **asked)
     with pytest.raises(Invalid):
-        preflight.begin(db, settings, person=house["builder"], **{**asked, "recipe": Recipe(rank=-1)})
+        preflight.begin(db, settings, person=house["builder"], **{**asked, "recipe": dataclasses.replace(TINY, rank=-1)})
     with device.held(settings, "run", "Run 7 is training"), pytest.raises(Conflict, match="Run 7 is training"):
         preflight.begin(db, settings, person=house["builder"], **asked)
     assert preflight.state(settings) is None

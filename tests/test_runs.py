@@ -324,12 +324,13 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends(db: Database, settings: Sett
 def test_what_was_measured_stands_beside_what_was_predicted(db: Database, settings: Settings, house: Any) -> None:
     run_id = queued(db, settings, house)
     token = (runs.claim(db) or {})["token"]
-    measured = {"memory_bytes": 2**30, "seconds": 60.0, "disk_bytes": 2**20, "steps": 2, "tokens_per_second": 50.0}
+    steps = runs.get(db, run_id)["steps_total"]
+    measured = {"memory_bytes": 2**30, "seconds": 60.0, "disk_bytes": 2**20, "steps": steps, "tokens_per_second": 50.0}
     runs.heartbeat(db, run_id, token, measured=measured, manifest={"device": "cpu"})
     run = runs.get(db, run_id)
     assert run["manifest"]["device"] == "cpu"
     assert run["manifest"]["seed"] == 42
-    assert [row["measured"] for row in runs.predicted_against_measured(run)] == [1024.0, 60.0, 1.0, 2.0, 50.0]
+    assert [row["measured"] for row in runs.predicted_against_measured(run)] == [1024.0, 60.0, 1.0, steps, 50.0]
     guess = runs.estimate_for(db, settings, version_id=house["version"]["id"], recipe=TINY)
     assert "an earlier run of this very choice" in guess.sure
     assert guess.seconds == pytest.approx(60.0, rel=0.15)

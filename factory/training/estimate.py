@@ -84,6 +84,7 @@ class Estimate:
     memory_parts: dict[str, int] = field(default_factory=dict)
     arithmetic_parts: dict[str, int] = field(default_factory=dict)  # the same before anything measured corrected it
     arithmetic_tokens_per_second: float = 0.0  # likewise
+    arithmetic_pack_seconds: float = 0.0  # likewise, of packs alone: start, encoding and saving aside
     disk_parts: dict[str, int] = field(default_factory=dict)
     longest_pack: int = 0
     measured: bool = False  # by a preflight or a run of this very choice
@@ -226,8 +227,10 @@ def laid(recipe: Recipe, load: Load, rows: float, seen: Observation) -> tuple[fl
     return packs, computed / packs
 
 
-def _seconds(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any], load: Load, seen: Observation) -> float:
-    """Seconds of a whole training, from the process's start to its last state on disk."""
+def _seconds(
+    recipe: Recipe, model: dict[str, Any], machine: dict[str, Any], load: Load, seen: Observation
+) -> tuple[float, float]:
+    """Seconds of a whole training, from the process's start to its last state on disk, and those of packs alone."""
     steps = steps_total(recipe, load.rows)
     share = load.label_share if seen.label_share is None or not seen.exact else seen.label_share
 
@@ -242,11 +245,12 @@ def _seconds(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any], loa
     saves = max(2, measurings)
     held_rows = load.held_out_tokens / max(1.0, load.epoch_tokens / max(1, load.rows)) if load.rows else 0.0
     trained = steps * of(min(recipe.effective_batch, max(1, load.rows)), True)
-    whole = trained + measurings * of(held_rows, False) + saves * seen.save_seconds
+    packs = trained + measurings * of(held_rows, False)
+    whole = packs + saves * seen.save_seconds
     every = 60 * recipe.checkpoint_minutes
     saves_between = max(0, int(whole / every) - saves) if every else 0
     rows = load.rows + held_rows
-    return seen.start_seconds + rows * seen.row_seconds + whole + saves_between * seen.save_seconds
+    return seen.start_seconds + rows * seen.row_seconds + whole + saves_between * seen.save_seconds, packs
 
 
 def estimate(
@@ -274,7 +278,7 @@ def estimate(
     pack = known.longest_pack if known.exact and known.longest_pack else longest_pack(recipe, load)
     parts = memory_parts(recipe, model, longest_pack=pack, machine=machine, seen=known)
     memory, available = sum(parts.values()), int(machine["memory_available_bytes"])
-    seconds, bare = (_seconds(recipe, model, machine, load, which) for which in (known, plain))
+    (seconds, _), (bare, packs) = (_seconds(recipe, model, machine, load, which) for which in (known, plain))
     trained = load.epoch_tokens / max(1, load.rows) * steps * min(recipe.effective_batch, max(1, load.rows))
     spread, sure = _trust(seen)
     fits = "no" if memory > available else "tight" if memory > TIGHT_SHARE * available else "fits"
@@ -284,6 +288,7 @@ def estimate(
         memory_bytes=memory,
         memory_available_bytes=available,
         arithmetic_seconds=bare,
+        arithmetic_pack_seconds=packs,
         seconds_low=start + (seconds - start) * spread[0],
         seconds=seconds,
         seconds_high=start + (seconds - start) * spread[1],

@@ -224,16 +224,18 @@ def _runs(
         if measured.get("resumed") or not told or not seen_rate:
             continue
         same = run["version_root"] == version_root and cost_hash(_recipe(run["recipe"])) == cost_hash(recipe)
-        factor = told / seen_rate
-        whole = guess["steps"] == measured["steps"]  # else it was stopped early, and its total tells nothing
-        moving = (guess["arithmetic_seconds"] - START_SECONDS) * factor
+        factor, packs, start = told / seen_rate, max(0.01, guess["arithmetic_pack_seconds"]), START_SECONDS
+        if guess["steps"] == measured["steps"]:  # else it was stopped early, and its total tells nothing
+            besides = guess["arithmetic_seconds"] - START_SECONDS - packs
+            factor = min(factor, max(0.02, (measured["seconds"] - besides - 1) / packs))
+            start = max(1.0, measured["seconds"] - besides - factor * packs)
         seen = Observation(
             words="an earlier run of this very choice on this machine" if same else "an earlier run on this machine",
             exact=same,
             memory=_left(measured["memory_bytes"], guess["arithmetic_parts"]),
             training=factor,
             measuring=factor,
-            start_seconds=max(1.0, measured["seconds"] - moving) if whole else START_SECONDS,
+            start_seconds=start,
         )
         found.append((same, seen))
     return found

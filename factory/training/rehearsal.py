@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from factory.base.errors import Invalid
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
-from factory.training import encoding, loop, models
+from factory.training import encoding, loop, models, packing
 from factory.training.encoding import EncodedRow
 from factory.training.machine import peak_bytes
 from factory.training.recipes import Recipe
@@ -126,11 +126,11 @@ def choose(tokenizer: Any, content: Sequence[str], counts: Sequence[int], recipe
     usual = [row for row in usable if row not in long] or usable
     batches = [usual[start : start + recipe.effective_batch] for start in range(0, len(usual), recipe.effective_batch)]
     whole = [batch for batch in batches if len(batch) == len(batches[0])]
-    packs = [(pack, batch) for batch in whole for pack in encoding.packs(batch, tokens_per_pack=recipe.tokens_at_once)]
+    packs = [(pack, batch) for batch in whole for pack in packing.packs(batch, tokens_per_pack=recipe.tokens_at_once)]
     computed = sum(len(pack.tokens) for pack, _ in packs)
     tokens = sum(len(row.tokens) for batch in whole for row in batch)
     worst = [*long, *usual][: recipe.effective_batch]
-    packs += [(pack, worst) for pack in encoding.packs(worst, tokens_per_pack=recipe.tokens_at_once)]
+    packs += [(pack, worst) for pack in packing.packs(worst, tokens_per_pack=recipe.tokens_at_once)]
     longest, of = max(packs, key=lambda pair: (len(pair[0].tokens), len(pair[0].labels)))
     sampled = [counts[row.example_id] for row in rows]
     return Chosen(
@@ -206,7 +206,7 @@ def _train(model: Any, chosen: Chosen, recipe: Recipe, folder: Path, measured_to
 
 def _sizes(rows: Sequence[EncodedRow], recipe: Recipe) -> list[tuple[int, int]]:
     """(tokens, labels) of the packs that rows are laid into."""
-    return [(len(pack.tokens), len(pack.labels)) for pack in encoding.packs(rows, tokens_per_pack=recipe.tokens_at_once)]
+    return [(len(pack.tokens), len(pack.labels)) for pack in packing.packs(rows, tokens_per_pack=recipe.tokens_at_once)]
 
 
 def _read_back(model: Any, chosen: Chosen, recipe: Recipe, folder: Path) -> None:
