@@ -23,7 +23,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " contributions consensus reviewers gold reviews demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels"
     " attention lora decoder fastpath encoding gates machine estimate fitting observed forecast starts failures checkpoints"
-    " adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading beside watch preflight worker tokens tokenising",
+    " adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading beside watch"
+    " preflight worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
     "api": "caller limit shapes routes versions tokens comparing review seen launch",
