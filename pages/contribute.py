@@ -78,7 +78,7 @@ with frame.page("Contribute", "contributor", about=ABOUT) as (db, person):
             st.caption(f"Licence: {dataset['licence']}")
         allowance = contributions.allowance(db, dataset["id"], person)
         st.metric("You may add today", allowance.left, border=True)
-        st.caption(f"{allowance.because} {allowance.next_step}")
+        st.caption(f"or {allowance.left_bytes / 1000:,.0f} kB in all. {allowance.because} {allowance.next_step}")
     with middle:
         way = st.segmented_control("How", ["Form", "File"], default="Form", key="way", required=True, bind="query-params")
         rows, file_name, file_format = from_form() if way == "Form" else from_file()

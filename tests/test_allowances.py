@@ -6,6 +6,7 @@ import pytest
 from sqlite_utils import Database
 
 from factory.base import people, store
+from factory.base.errors import Conflict
 from factory.base.people import Person
 from factory.intake import allowances, contributions, datasets, reviews
 from factory.intake.policy import Policy
@@ -46,6 +47,25 @@ def test_everybody_begins_with_the_base(db: Database, dataset_id: int) -> None:
     assert (found.limit, found.used, found.left) == (30, 0, 30)
     assert "Everybody may submit 30 examples" in found.because
     assert found.next_step
+
+
+def test_bytes_are_limited_as_well_as_examples(db: Database, dataset_id: int) -> None:
+    ada = people.create(db, "ada")
+    found = allowances.allowance(db, dataset_id, ada)
+    assert (found.limit_bytes, found.left_bytes) == (120_000, 120_000)
+    assert allowances.covered(found, [50_000, 60_000, 20_000, 10_000]) == [True, True, False, True]
+    long = [
+        [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": " ".join(str(n * k) for k in range(2_900))}]
+        for n in (3, 5, 7, 11, 13, 17, 19, 23, 29)
+    ]
+    judged = contributions.preflight(db, dataset_id, person=ada, rows=long)
+    assert not any(j.refused for j in judged)
+    fits = sum(j.quota_ok for j in judged)
+    assert 0 < fits < 9
+    with pytest.raises(Conflict, match=f"send at most {fits} of them"):
+        contributions.submit(db, dataset_id, person=ada, rows=long, source="form", licence="CC0-1.0", attested=True)
+    contributions.submit(db, dataset_id, person=ada, rows=long[:fits], source="form", licence="CC0-1.0", attested=True)
+    assert allowances.allowance(db, dataset_id, ada).left == 30 - fits
 
 
 def test_accepted_work_raises_the_limit_up_to_the_cap(

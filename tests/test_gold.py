@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import consensus, contributions, datasets, gold, reviewers, reviews
+from factory.intake import appeals, consensus, contributions, datasets, deadlines, gold, reviewers, reviews, standing
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -217,8 +217,8 @@ def test_an_overturned_decision_weighs_against_those_who_made_it(db: Database, h
     first = offer(db, house, 1)[0]
     settle(db, house, [first], "reject")
     before = reviewers.accuracy(db, house.judges[0].id).value
-    appeal_id = reviews.appeal(db, first, person=house.author, words="It is right: look at the number.")
-    reviews.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="overturned", words="It is.")
+    appeal_id = appeals.appeal(db, first, person=house.author, words="It is right: look at the number.")
+    appeals.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="overturned", words="It is.")
     found = reviewers.accuracy(db, house.judges[0].id)
     assert found.value < before
     assert (found.appeals_seen, found.appeals_right) == (1, 0)
@@ -250,13 +250,31 @@ def test_nobody_waits_longer_than_the_deadline(db: Database, house: House) -> No
     ids = offer(db, house, 3)
     reviews.decide(db, ids[0], reviewer=house.judges[0], decision="accept")
     reviews.decide(db, ids[1], reviewer=house.judges[0], decision="reject", reason="wrong")
-    assert reviews.settle_overdue(db) == []
+    assert deadlines.settle_overdue(db) == []
     age(db, 15)
-    assert reviews.settle_overdue(db) == [(ids[0], "accepted"), (ids[1], "rejected"), (ids[2], "returned")]
-    assert reviews.settle_overdue(db) == []
+    assert deadlines.settle_overdue(db) == [(ids[0], "accepted"), (ids[1], "rejected"), (ids[2], "returned")]
+    assert deadlines.settle_overdue(db) == []
     last = store.row(db, 'select decision, "by", reason from decisions where example_id = ?', ids[2])
     assert last == {"decision": "returned", "by": "deadline", "reason": "unseen"}
     assert reviews.WHY["unseen"].endswith("against you.")
+
+
+def test_an_appeal_that_nobody_answers_lifts_the_decision(db: Database, house: House) -> None:
+    first = offer(db, house, 1)[0]
+    settle(db, house, [first], "reject")
+    appeals.appeal(db, first, person=house.author, words="It is right: look at the number.")
+    policy = policies.current(db, house.dataset_id)[1]
+    shown = contributions.show(db, first, person=house.author)
+    assert deadlines.due_at(policy, shown) == shown["appeal"]["at"] + 7 * 86400
+    assert deadlines.settle_overdue(db) == []
+    with store.writing(db):
+        db.execute("update appeals set at = at - ?", [8 * 86400])
+    assert deadlines.settle_overdue(db) == [(first, "returned")]
+    assert deadlines.settle_overdue(db) == []
+    after = contributions.show(db, first, person=house.author)
+    assert (after["state"], after["appeal"]["answer"], deadlines.due_at(policy, after)) == ("returned", "overturned", None)
+    assert standing.of(db, house.author.id, house.dataset_id).decided == 0
+    assert appeals.open_appeals(db, house.dataset_id, reviewer=house.judges[3]) == []
 
 
 def test_silence_accepts_somebody_whose_work_is_known_to_be_good(db: Database, house: House) -> None:
@@ -264,4 +282,4 @@ def test_silence_accepts_somebody_whose_work_is_known_to_be_good(db: Database, h
     late = offer(db, house, 1, start=40)
     stranger = offer(db, house, 1, start=60, person=people.create(db, "newcomer"))
     age(db, 15)
-    assert dict(reviews.settle_overdue(db)) == {late[0]: "accepted", stranger[0]: "returned"}
+    assert dict(deadlines.settle_overdue(db)) == {late[0]: "accepted", stranger[0]: "returned"}

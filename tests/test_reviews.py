@@ -14,7 +14,7 @@ from factory.base import people, store
 from factory.base.errors import Conflict, FactoryError, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
 from factory.base.settings import Settings
-from factory.intake import contributions, datasets, reviews, standing
+from factory.intake import appeals, contributions, datasets, reviews, standing
 from factory.intake.policy import Policy
 
 FRUITS = ("apple", "banana", "cherry", "damson", "elderberry", "fig")
@@ -186,10 +186,10 @@ def test_an_overturned_rejection_repairs_the_authors_standing(db: Database, hous
     first = house.ids[0]
     reject(db, house, first)
     assert (standing.of(db, house.author.id).accepted, standing.of(db, house.author.id).decided) == (0, 1)
-    appeal_id = reviews.appeal(db, first, person=house.author, words="It is a tree indeed.")
-    shown = reviews.open_appeals(db, house.dataset_id, reviewer=house.judges[2])
+    appeal_id = appeals.appeal(db, first, person=house.author, words="It is a tree indeed.")
+    shown = appeals.open_appeals(db, house.dataset_id, reviewer=house.judges[2])
     assert [(a["appeal_id"], a["notes"]) for a in shown] == [(appeal_id, "Hm. Hm.")]
-    assert reviews.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="overturned", words="Right.") == "accepted"
+    assert appeals.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="overturned", words="Right.") == "accepted"
     assert (standing.of(db, house.author.id).accepted, standing.of(db, house.author.id).decided) == (1, 1)
     record = reviews.record_of(db, house.judges[0])
     assert (record["verdicts"], record["settled"], record["agreed"]) == (1, 1, 0)
@@ -200,33 +200,33 @@ def test_an_appeal_is_answered_by_somebody_uninvolved_once(db: Database, house: 
     first = house.ids[0]
     reject(db, house, first)
     with pytest.raises(NotAllowed):
-        reviews.appeal(db, first, person=house.judges[2], words="For a friend.")
+        appeals.appeal(db, first, person=house.judges[2], words="For a friend.")
     with pytest.raises(Invalid):
-        reviews.appeal(db, first, person=house.author, words="  ")
-    appeal_id = reviews.appeal(db, first, person=house.author, words="Look again.")
+        appeals.appeal(db, first, person=house.author, words="  ")
+    appeal_id = appeals.appeal(db, first, person=house.author, words="Look again.")
     with pytest.raises(Conflict, match="already"):
-        reviews.appeal(db, first, person=house.author, words="Once more.")
+        appeals.appeal(db, first, person=house.author, words="Once more.")
     for involved in (house.author, house.judges[0]):
-        assert reviews.open_appeals(db, house.dataset_id, reviewer=involved) == []
+        assert appeals.open_appeals(db, house.dataset_id, reviewer=involved) == []
         with pytest.raises(NotAllowed):
-            reviews.answer_appeal(db, appeal_id, reviewer=involved, answer="overturned", words="Yes.")
-    assert reviews.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="upheld", words="No.") == "rejected"
+            appeals.answer_appeal(db, appeal_id, reviewer=involved, answer="overturned", words="Yes.")
+    assert appeals.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="upheld", words="No.") == "rejected"
     with pytest.raises(Conflict):
-        reviews.answer_appeal(db, appeal_id, reviewer=house.judges[3], answer="overturned", words="Yes.")
+        appeals.answer_appeal(db, appeal_id, reviewer=house.judges[3], answer="overturned", words="Yes.")
 
 
 def test_what_waits_or_is_accepted_has_nothing_to_appeal(db: Database, house: House) -> None:
     with pytest.raises(Conflict, match="waiting"):
-        reviews.appeal(db, house.ids[0], person=house.author, words="Hurry.")
+        appeals.appeal(db, house.ids[0], person=house.author, words="Hurry.")
 
 
 def test_an_appeal_cannot_let_a_copy_in_beside_what_was_accepted_since(db: Database, house: House) -> None:
     first = house.ids[0]
     reject(db, house, first)
     again = offer(db, house.dataset_id, people.create(db, "bea"), FRUITS[:1])[0]
-    appeal_id = reviews.appeal(db, first, person=house.author, words="Mine was first.")
+    appeal_id = appeals.appeal(db, first, person=house.author, words="Mine was first.")
     with pytest.raises(Conflict, match=f"Example {again}"):
-        reviews.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="overturned", words="Yes.")
+        appeals.answer_appeal(db, appeal_id, reviewer=house.judges[2], answer="overturned", words="Yes.")
     assert store.value(db, "select answer from appeals") is None
 
 

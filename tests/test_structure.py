@@ -20,7 +20,8 @@ ORDER = [
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
-    " contributions consensus reviewers gold reviews demo_reviewers datasets proofs publishing importing sample",
+    " contributions consensus reviewers gold reviews appeals deadlines"
+    " demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels"
     " attention lora decoder fastpath encoding gates machine estimate fitting observed forecast starts failures checkpoints"
     " adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading beside watch"

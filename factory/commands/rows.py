@@ -10,7 +10,7 @@ from typing import Any
 from factory.base import people
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, say, told, version_named
-from factory.intake import contributions, datasets, formats, gold, reviews
+from factory.intake import contributions, datasets, deadlines, formats, gold, reviews
 from factory.intake import policy as policies
 from factory.terminal import table
 
@@ -168,7 +168,7 @@ def _decide(desk: Desk, arguments: argparse.Namespace) -> None:
 def overdue(desk: Desk, arguments: argparse.Namespace) -> None:
     """Decide what waits beyond its deadline; the worker does it by itself."""
     people.need(desk.person, "curator")
-    found = reviews.settle_overdue(desk.db, limit=arguments.limit)
+    found = deadlines.settle_overdue(desk.db, limit=arguments.limit)
     lines = [f"Example {example_id} is {state}." for example_id, state in found]
     say(desk, found, "\n".join(lines) or "Nothing waits beyond its deadline.")
 

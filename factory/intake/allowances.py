@@ -1,7 +1,8 @@
-"""How much somebody may offer in a day: a base for everybody, more for those whose work is accepted."""
+"""How much somebody may offer in a day, in examples and bytes: a base for everybody, more for those who do good work."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
@@ -17,11 +18,17 @@ DAY_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Allowance:
-    """How many examples a person may still submit to a dataset: `left` of `limit`, and why, in two sentences."""
+    """How many examples a person may still submit to a dataset: `left` of `limit`, and why, in two sentences.
+
+    Bytes are those of the canonical texts. Both limits hold.
+    """
 
     limit: int
     used: int
     left: int
+    limit_bytes: int
+    used_bytes: int
+    left_bytes: int
     standing_lower: float
     because: str
     next_step: str
@@ -31,7 +38,8 @@ def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
     """How much a person may submit within 24 hours.
 
     limit = min(cap, base + growth × clusters accepted in 30 days × lower end of standing), by the dataset's policy: it grows
-    with good work, shrinks as that ages, and is never below the base. Examples that checks refused are not counted as used.
+    with good work, shrinks as that ages, and is never below the base; bytes are `daily_bytes_per_example` for each of them.
+    Examples that checks refused are not counted as used.
     """
     _, policy = policies.current(db, dataset_id)
     now = store.now()
@@ -41,22 +49,38 @@ def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
     limit = min(policy.daily_cap_examples, policy.daily_base_examples + earned)
     spent = store.row(
         db,
-        "select count(*) as used, min(created_at) as first_at from examples"
+        "select count(*) as used, coalesce(sum(bytes), 0) as bytes, min(created_at) as first_at from examples"
         " where person_id = ? and dataset_id = ? and created_at > ? and not refused_by_checks",
         person.id,
         dataset_id,
         now - DAY_SECONDS,
-    ) or {"used": 0, "first_at": None}
+    ) or {"used": 0, "bytes": 0, "first_at": None}
     left = max(0, limit - spent["used"])
-    return Allowance(
-        limit, spent["used"], left, lower, *_allowance_words(policy, limit, accepted, lower, left, spent["first_at"])
-    )
+    limit_bytes = limit * policy.daily_bytes_per_example
+    left_bytes = max(0, limit_bytes - spent["bytes"])
+    words = _allowance_words(policy, limit, accepted, lower, min(left, left_bytes), spent["first_at"])
+    return Allowance(limit, spent["used"], left, limit_bytes, spent["bytes"], left_bytes, lower, *words)
+
+
+def covered(allowed: Allowance, sizes: Sequence[int]) -> list[bool]:
+    """Which of examples with these sizes in bytes, taken in their order, fit into what is left for today.
+
+    One that does not fit is passed over, and smaller ones after it may still fit.
+    """
+    left, left_bytes, fits = allowed.left, allowed.left_bytes, []
+    for size in sizes:
+        fits.append(left > 0 and size <= left_bytes)
+        left, left_bytes = (left - 1, left_bytes - size) if fits[-1] else (left, left_bytes)
+    return fits
 
 
 def _allowance_words(
     policy: Policy, limit: int, accepted: int, lower: float, left: int, first_at: float | None
 ) -> tuple[str, str]:
-    because = f"Everybody may submit {policy.daily_base_examples:,} examples within 24 hours"
+    because = (
+        f"Everybody may submit {policy.daily_base_examples:,} examples within 24 hours,"
+        f" of {policy.daily_bytes_per_example:,} bytes on average"
+    )
     if limit > policy.daily_base_examples:
         because += (
             f"; you may submit {limit:,}, as {accepted:,} of yours were accepted in 30 days, with a standing of {lower:.2f}"

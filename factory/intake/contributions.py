@@ -20,7 +20,7 @@ from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
 from factory.intake import checks, formats, judging, similarity
 from factory.intake import policy as policies
-from factory.intake.allowances import DAY_SECONDS, allowance
+from factory.intake.allowances import DAY_SECONDS, allowance, covered
 from factory.intake.checks import Finding
 from factory.intake.judging import Draft, Judged
 
@@ -52,12 +52,12 @@ def preflight(db: Database, dataset_id: int, *, person: Person, rows: Draft) -> 
     _, policy = policies.current(db, dataset_id)
     judging.bounded(rows)
     judged = judging.among_others(db, dataset_id, judging.alone(rows, policy), policy)
-    left = allowance(db, dataset_id, person).left
-    told = []
-    for verdict in judged:
-        told.append(dataclasses.replace(verdict, quota_ok=verdict.refused or left > 0))
-        left -= not verdict.refused
-    return told
+    fits = iter(covered(allowance(db, dataset_id, person), _sizes(judged)))
+    return [verdict if verdict.refused else dataclasses.replace(verdict, quota_ok=next(fits)) for verdict in judged]
+
+
+def _sizes(judged: list[Judged]) -> list[int]:
+    return [len((verdict.content or "").encode()) for verdict in judged if not verdict.refused]
 
 
 def submit(
@@ -107,13 +107,13 @@ def submit(
 
 
 def _need_allowance(db: Database, dataset_id: int, person: Person, judged: list[Judged]) -> None:
-    good = sum(not verdict.refused for verdict in judged)
-    allowed = allowance(db, dataset_id, person)
-    if good > allowed.left:
+    sizes, allowed = _sizes(judged), allowance(db, dataset_id, person)
+    fits = sum(covered(allowed, sizes))
+    if fits < len(sizes):
         raise Conflict(
-            f"You may submit {allowed.left:,} more today and these are {good:,} good rows; "
-            f"nothing was taken in, so send {f'at most {allowed.left:,} of them' if allowed.left else 'them later'}. "
-            f"{allowed.next_step}"
+            f"You may submit {allowed.left:,} more today and these are {len(sizes):,} good rows"
+            f" ({sum(sizes):,} bytes, {allowed.left_bytes:,} are left); nothing was taken in, so send"
+            f" {f'at most {fits:,} of them' if fits else 'them later'}. {allowed.next_step}"
         )
 
 

@@ -52,6 +52,7 @@ class Policy:
     daily_base_examples: int = _rule(20, "examples anybody may submit within 24 hours", 1, 100_000)
     daily_growth: float = _rule(2.0, "further examples a day for each one accepted in 30 days, times standing", 0, 100)
     daily_cap_examples: int = _rule(2_000, "examples nobody exceeds within 24 hours", 1, 1_000_000)
+    daily_bytes_per_example: int = _rule(4_000, "bytes that each of a day's examples may bring, on average", 100, 1_000_000)
     minimum_characters: int = _rule(20, "characters the answers have together, at least", 0, 10_000)
     maximum_characters: int = _rule(20_000, "characters a whole example has, at most", 100, 1_000_000)
     near_duplicate_jaccard: float = _rule(0.6, "likeness from which an example counts as a copy of another", 0.3, 1)
@@ -61,6 +62,7 @@ class Policy:
     confidence: float = _rule(0.75, "how probable an outcome has to be to settle an example earlier", 0.34, 0.999)
     gold_share: float = _rule(0.1, "share of a reviewer's queue that is settled already, to see who judges well", 0, 0.5)
     deadline_days: float = _rule(14, "days after which silence decides; 0: never", 0, 365)
+    appeal_days: float = _rule(7, "days after which an appeal that nobody answered lifts the decision; 0: never", 0, 365)
     trusted_standing: float = _rule(0.7, "standing from which silence accepts; below it silence returns", 0, 1)
     standing_half_life_days: float = _rule(
         365, "days after which a decision weighs half in standing; 0: never less", 0, 36_500

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import consensus, formats, gold, reviewers, similarity, standing
+from factory.intake import consensus, formats, gold, reviewers, similarity
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -40,6 +40,7 @@ MAX_WORDS = 2_000
 SILENCE = {
     "trusted": "Nobody looked in time; its author's standing spoke for it.",
     "unseen": "Nobody could look in time. Send it again: it is not held against you.",
+    "unanswered": "Nobody answered the appeal in time, so the decision is lifted. Send it again, if you like.",
 }
 WHY = REASONS | SILENCE  # every reason that a decision can have
 
@@ -129,7 +130,7 @@ def decide(
     people.need(reviewer, "reviewer")
     _need_valid(decision, reason, note)
     with store.writing(db):
-        found = _judgeable(db, example_id, reviewer)
+        found = judgeable(db, example_id, reviewer)
         if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
             raise Conflict("You judged this example already; the next one waits.")
         reason = None if decision == "accept" else reason
@@ -165,7 +166,8 @@ def _need_valid(decision: str, reason: str | None, note: str) -> None:
         raise Invalid(problems)
 
 
-def _judgeable(db: Database, example_id: int, reviewer: Person) -> dict[str, Any]:
+def judgeable(db: Database, example_id: int, reviewer: Person) -> dict[str, Any]:
+    """The state of an example that this reviewer may judge. Raises NotFound, NotAllowed for somebody involved."""
     found = store.row(db, "select * from example_states where example_id = ?", example_id)
     if found is None:
         raise NotFound(f"There is no example {example_id}; the review page shows those that wait.")
@@ -178,7 +180,7 @@ def _judgeable(db: Database, example_id: int, reviewer: Person) -> dict[str, Any
     return found
 
 
-def _verdicts(db: Database, example_id: int) -> list[dict[str, Any]]:
+def verdicts_on(db: Database, example_id: int) -> list[dict[str, Any]]:
     """The verdicts on an example, each with how often its reviewer is right."""
     found = store.rows(
         db, "select id, reviewer_id, decision, reason from verdicts where example_id = ? order by id", example_id
@@ -187,15 +189,16 @@ def _verdicts(db: Database, example_id: int) -> list[dict[str, Any]]:
 
 
 def _settle(db: Database, example_id: int, policy: Policy) -> str:
-    verdicts = _verdicts(db, example_id)
+    verdicts = verdicts_on(db, example_id)
     outcome = consensus.settled(
         [(verdict["decision"], verdict["accuracy"]) for verdict in verdicts],
         quorum=policy.quorum, at_most=policy.quorum_at_most, confidence=policy.confidence,
     )  # fmt: skip
-    return "waiting" if outcome is None else _write(db, example_id, outcome, verdicts, by="review")
+    return "waiting" if outcome is None else write(db, example_id, outcome, verdicts, by="review")
 
 
-def _write(db: Database, example_id: int, outcome: str, verdicts: list[dict[str, Any]], *, by: str, why: str = "") -> str:
+def write(db: Database, example_id: int, outcome: str, verdicts: list[dict[str, Any]], *, by: str, why: str = "") -> str:
+    """Write the decision that an outcome (accept, return or reject) is, in the caller's transaction; the state it gives."""
     agreeing = [verdict for verdict in verdicts if verdict["decision"] == outcome]
     reasons = [verdict["reason"] for verdict in agreeing if verdict["reason"]]
     record = {
@@ -227,46 +230,6 @@ def declare_conflict(db: Database, example_id: int, *, reviewer: Person, words: 
         )
 
 
-def settle_overdue(db: Database, *, limit: int = 500) -> list[tuple[int, str]]:
-    """Decide what waits longer than its dataset's deadline, oldest first; (example id, state) of each.
-
-    Where there are verdicts, the most probable outcome stands. Where there are none, an author whose standing there is at
-    least `trusted_standing` is accepted, anybody else's is returned, to be sent again: neither counts against them.
-    """
-    found: list[tuple[int, str]] = []
-    for dataset in store.rows(db, "select id from datasets"):
-        _, policy = policies.current(db, dataset["id"])
-        if policy.deadline_days <= 0:
-            continue
-        with store.writing(db):
-            overdue = store.rows(
-                db,
-                "select example_id, person_id from example_states where dataset_id = ? and state = 'waiting'"
-                " and created_at < ? order by example_id limit ?",
-                dataset["id"],
-                store.now() - policy.deadline_days * standing.DAY_SECONDS,
-                limit - len(found),
-            )
-            trusted: dict[int, bool] = {}
-            for one in overdue:
-                person_id = one["person_id"]
-                if person_id not in trusted:
-                    trusted[person_id] = standing.of(db, person_id, dataset["id"]).lower >= policy.trusted_standing
-                verdicts = _verdicts(db, one["example_id"])
-                if verdicts:
-                    pairs = [(verdict["decision"], verdict["accuracy"]) for verdict in verdicts]
-                    outcome = str(consensus.settled(pairs, quorum=1, at_most=1, confidence=0))
-                    state = _write(db, one["example_id"], outcome, verdicts, by="deadline")
-                elif trusted[person_id]:
-                    state = _write(db, one["example_id"], "accept", [], by="deadline", why="trusted")
-                else:
-                    state = _write(db, one["example_id"], "return", [], by="deadline", why="unseen")
-                found.append((one["example_id"], state))
-        if len(found) >= limit:
-            break
-    return found
-
-
 def accept_imported(db: Database, example_ids: list[int]) -> None:
     """Examples whose acceptance another installation decided, in the transaction that takes them over."""
     now = store.now()
@@ -288,84 +251,3 @@ def record_of(db: Database, reviewer: Person) -> dict[str, Any]:
     )
     assert found is not None
     return found
-
-
-def appeal(db: Database, example_id: int, *, person: Person, words: str) -> int:
-    """Ask somebody uninvolved to look again at one's own rejected or returned example, once; the appeal's id.
-
-    Raises NotFound, NotAllowed for somebody else's, Invalid without words, Conflict in another state or a second time.
-    """
-    if not 1 <= len(words.strip()) <= MAX_WORDS:
-        raise Invalid(f"Say in 1 to {MAX_WORDS:,} characters why the decision is wrong.")
-    with store.writing(db):
-        found = store.row(db, "select person_id, state from example_states where example_id = ?", example_id)
-        if found is None:
-            raise NotFound(f"There is no example {example_id}; your own are listed where you contribute.")
-        if found["person_id"] != person.id:
-            raise NotAllowed("Only its author can appeal for an example.")
-        if found["state"] not in ("rejected", "returned"):
-            raise Conflict(f"Example {example_id} is {found['state']}; only a rejected or returned one can be appealed for.")
-        if store.value(db, "select 1 from appeals where example_id = ?", example_id):
-            raise Conflict("There was an appeal for this example already; there is one for each.")
-        record = {"example_id": example_id, "person_id": person.id, "words": words.strip(), "at": store.now()}
-        return store.insert(db, "appeals", record)
-
-
-def open_appeals(db: Database, dataset_id: int, *, reviewer: Person) -> list[dict[str, Any]]:
-    """Appeals this reviewer may answer, oldest first: appeal_id, example_id, content, messages, words, at, reason, notes."""
-    people.need(reviewer, "reviewer")
-    found = store.rows(
-        db,
-        """select a.id as appeal_id, a.example_id, e.content, a.words, a.at, s.reason,
-            (select group_concat(note, ' ') from verdicts v where v.example_id = e.id and note <> '') as notes
-        from appeals a join examples e on e.id = a.example_id join example_states s on s.example_id = e.id
-        where a.answer is null and e.dataset_id = :dataset_id and a.person_id <> :me and s.state in ('rejected', 'returned')
-            and not exists (select 1 from verdicts where example_id = e.id and reviewer_id = :me)
-            and not exists (select 1 from examples mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
-        order by a.id""",
-        dataset_id=dataset_id,
-        me=reviewer.id,
-    )
-    return [{**record, "messages": formats.messages(record["content"])} for record in found]
-
-
-def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str, words: str) -> str:
-    """Uphold a decision, or overturn it: then the example is accepted, and so it counts in its author's standing. Its state.
-
-    Raises NotAllowed for somebody involved, Invalid, NotFound, Conflict when it is answered, the example was withdrawn, or
-    nearly the same was taken in since.
-    """
-    people.need(reviewer, "reviewer")
-    if answer not in ("upheld", "overturned") or not 1 <= len(words.strip()) <= MAX_WORDS:
-        raise Invalid(f"Answer upheld or overturned, and say in 1 to {MAX_WORDS:,} characters why.")
-    with store.writing(db):
-        found = store.row(db, "select example_id, answer from appeals where id = ?", appeal_id)
-        if found is None:
-            raise NotFound(f"There is no appeal {appeal_id}; the review page lists the open ones.")
-        example_id = found["example_id"]
-        state = _judgeable(db, example_id, reviewer)
-        if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
-            raise NotAllowed("You judged this example; somebody uninvolved answers the appeal.")
-        if found["answer"] is not None or state["state"] not in ("rejected", "returned"):
-            raise Conflict("This appeal is answered, or its example was withdrawn; there is nothing to decide.")
-        db.execute(
-            "update appeals set answered_by = ?, answer = ?, answer_words = ?, answered_at = ? where id = ?",
-            [reviewer.id, answer, words.strip(), store.now(), appeal_id],
-        )
-        if answer == "upheld":
-            return str(state["state"])
-        _need_original(db, example_id, state["dataset_id"])
-        accepted = {"example_id": example_id, "decision": "accepted", "by": "appeal", "verdict_ids": "[]", "at": store.now()}
-        store.insert(db, "decisions", accepted)
-        return "accepted"
-
-
-def _need_original(db: Database, example_id: int, dataset_id: int) -> None:
-    # A rejected example does not stand in the way of others, so the same may have been accepted since.
-    _, policy = policies.current(db, dataset_id)
-    content = store.value(db, "select content from examples where id = ?", example_id)
-    near = similarity.nearest(db, dataset_id, content, except_ids=(example_id,))
-    if near and near[1] >= policy.near_duplicate_jaccard:
-        raise Conflict(
-            f"Example {near[0]} says nearly the same by now, so this one cannot be taken in; uphold the decision."
-        )

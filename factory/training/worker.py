@@ -25,7 +25,7 @@ from sqlite_utils import Database
 from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
-from factory.intake import datasets, formats, reviews
+from factory.intake import datasets, deadlines, formats
 from factory.training import beside, checkpoints, device, encoding, energy, gates, models, queue, runs, watch
 from factory.training.machine import peak_bytes, trainer_environment
 
@@ -61,7 +61,7 @@ def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threadi
                 if time.monotonic() > rounds_at:
                     rounds_at = time.monotonic() + OVERDUE_SECONDS
                     with suppress(sqlite3.OperationalError, FactoryError):  # busy or full: at the next round
-                        reviews.settle_overdue(db)
+                        deadlines.settle_overdue(db)
                 stop.wait(poll_seconds)
     except Timeout as problem:
         raise Conflict("A worker is already at work for this installation; one is enough.") from problem

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from factory.intake import reviews
+from factory.intake import appeals, reviews
 from pages import frame
 
 
 def answer(db, dataset, person) -> None:
     """The appeals this reviewer may answer, each with its example and a form."""
-    waiting = reviews.open_appeals(db, dataset["id"], reviewer=person)
+    waiting = appeals.open_appeals(db, dataset["id"], reviewer=person)
     if not waiting:
         return
     st.subheader(f"{len(waiting)} appeal{'s' if len(waiting) != 1 else ''} to answer", anchor=False)
@@ -21,6 +21,6 @@ def answer(db, dataset, person) -> None:
             words = st.text_input("Your answer to the author", max_chars=2000)
             if st.form_submit_button("Answer the appeal"):
                 with frame.trying():
-                    reviews.answer_appeal(db, appeal["appeal_id"], reviewer=person, answer=verdict, words=words)
+                    appeals.answer_appeal(db, appeal["appeal_id"], reviewer=person, answer=verdict, words=words)
                     frame.done("The appeal is answered.")
                     st.rerun()

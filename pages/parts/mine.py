@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from factory.intake import contributions, formats, reviews
+from factory.intake import appeals, contributions, deadlines, formats, policy, reviews
 from pages import frame
 
 
@@ -20,15 +20,16 @@ def examples(db, dataset, person) -> None:
         key="mine",
         required=True,
     )
+    rules = policy.current(db, dataset["id"])[1]
     for row in contributions.mine(db, person, dataset_id=dataset["id"], state=state, limit=30):
         answer = formats.answer_of(row["content"])
         with st.expander(frame.plain(answer[:110]) + ("…" if len(answer) > 110 else "")):
             frame.conversation(formats.messages(row["content"]))
-            story(contributions.show(db, row["example_id"], person=person))
+            story(contributions.show(db, row["example_id"], person=person), rules)
             actions(db, row, person, answer)
 
 
-def story(example) -> None:
+def story(example, rules) -> None:
     """What was found and decided, in order; reviewers stay unnamed."""
     st.caption(f"{frame.ago(example['created_at'])}: offered")
     for finding in example["findings"]:
@@ -40,6 +41,8 @@ def story(example) -> None:
     for decision in example["decisions"]:
         why = f" {reviews.SILENCE[decision['reason']]}" if decision["reason"] in reviews.SILENCE else ""
         st.caption(f"{frame.ago(decision['at'])}: {decision['decision']} by {decision['by']}.{why}")
+    if due := deadlines.due_at(rules, example):
+        st.caption(f"Decided {frame.moment(due)} at the latest; if nobody looks until then, by the rules of the dataset.")
     if appeal := example["appeal"]:
         st.caption(f"{frame.ago(appeal['at'])}: appealed. {frame.plain(appeal['words'])}")
         if appeal["answer"]:
@@ -65,7 +68,7 @@ def actions(db, row, person, answer: str) -> None:
             words = st.text_input("Why this should be looked at again", max_chars=2000)
             if st.form_submit_button("Appeal, once", icon=":material/gavel:"):
                 with frame.trying():
-                    reviews.appeal(db, example_id, person=person, words=words)
+                    appeals.appeal(db, example_id, person=person, words=words)
                     frame.done("Somebody uninvolved will look again.")
                     st.rerun()
     if state in ("waiting", "accepted") and st.button("Withdraw it", key=f"withdraw-{example_id}"):
