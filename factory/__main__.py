@@ -192,6 +192,12 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
         ("read", "read", "say what a run's curves show, why it broke if it did, and what to try next"),
     ):
         _leaf(runs, name, f"seen:{does}", help).add_argument("run", type=int)
+    again = _leaf(
+        commands, "reproduce", "reproducing:reproduce", "train a finished run again and say whether the same came out"
+    )
+    again.add_argument("run", type=int)
+    again.add_argument("--detach", action="store_true", help="leave it in the queue and return at once")
+    again.add_argument("--show", action="store_true", help="only say what came of it before")
     worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
     worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)

@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from factory.adapters import evaluation, kept
+from factory.adapters import evaluation, kept, reproduction
 from factory.base.settings import Settings
 from factory.credit import attribution, ledger
 from factory.training import runs, worker
@@ -51,6 +51,7 @@ def _pay(db: Database, settings: Settings, run_id: int, tell: Tell) -> str:
 AFTER_TRAINING = {"keep": _keep, "evaluate": _evaluate, "attribute": _attribute, "pay": _pay}
 MOVED_SECONDS = 5.0
 STAGES = ("train", *AFTER_TRAINING)
+REPEATED = "This run reproduces another one, whose progress was attributed and paid for once; it earns nothing."
 UNMEASURED = "This dataset version has no held-out rows: nothing is measured, attributed or paid; the adapter is kept."
 
 
@@ -75,14 +76,21 @@ def work(db: Database, settings: Settings, run_id: int, *, progress: Progress | 
     with worker.holding(db, settings, run_id) as run:
         tell = _moving(db, run, progress or _say)
         ended = "done" if "train" in left(db, run_id) else worker.train(db, settings, run)
+        again = reproduction.find(db, run_id)
         for stage, do in AFTER_TRAINING.items():
             if ended in ("paused", "yielded") or stage in left(db, run_id):
                 continue
+            if again and stage == "attribute":
+                runs.note(db, run_id, "note", REPEATED)
+                break
             if run["held_out_root"] is None and stage != "keep":
                 runs.note(db, run_id, "note", UNMEASURED)
                 break
             runs.set_stage(db, run_id, run["token"], stage)
             runs.note(db, run_id, stage, do(db, settings, run_id, partial(tell, stage)))
+        if again and "keep" in left(db, run_id):
+            found = reproduction.compare(db, settings, run_id)
+            runs.note(db, run_id, "reproduced", " ".join(found["findings"]["words"]))
         worker.give_back(db, run, ended)
     return ended
 

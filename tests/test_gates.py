@@ -96,6 +96,12 @@ def test_an_answer_that_nothing_is_trained_on_needs_neither_end_nor_prompt(token
     assert all(one.ends and one.prompt for one in gates.answers(tokenizer, silent, TALK, ends=frozenset()))
 
 
+def test_answers_that_are_history_only_are_not_asked_for_their_end(tokenizer: Any) -> None:
+    row = encoding.encode(speaking(tokenizer, ENDLESS), TALK, mask_history=True)
+    found = gates.answers(tokenizer, row, TALK, ends=frozenset([tokenizer.eos_token_id]))
+    assert [one.ends for one in found] == [True, False]
+
+
 def test_every_failing_gate_is_a_sentence_with_the_rows_and_what_to_do(tokenizer: Any) -> None:
     other = speaking(tokenizer, RUN_ON)
     rows = [encoding.encode(other, TALK, example_id=number) for number in (7, 9)]

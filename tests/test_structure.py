@@ -23,13 +23,13 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " contributions consensus reviewers gold reviews appeals deadlines"
     " demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels"
-    " attention lora decoder fastpath encoding gates machine estimate fitting observed forecast starts failures checkpoints"
-    " adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading beside watch"
-    " preflight worker tokens tokenising",
-    "adapters": "kept forgetting evaluation comparison talk chat try_it cards exports",
+    " attention lora decoder fastpath encoding gates circumstances machine estimate fitting observed forecast starts"
+    " failures checkpoints adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading"
+    " beside watch preflight worker tokens tokenising",
+    "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions tokens comparing review seen launch",
-    "commands": "desk people rows versions training launch tokens comparing seen results house",
+    "api": "caller limit shapes routes versions tokens comparing review seen launch reproductions",
+    "commands": "desk people rows versions training launch tokens reproducing comparing seen results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

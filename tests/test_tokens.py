@@ -119,7 +119,8 @@ def test_a_view_is_made_once_and_anew_for_other_tokens_only(db: Database, settin
 
     before = key()
     assert key(max_length=128, rank=64, seed=1) == before
-    assert len({before, key(system_prompt="Hello."), key(completions_only=False)}) == 3
+    others = [key(system_prompt="Hello."), key(completions_only=False), key(mask_history=True)]
+    assert len({before, *others}) == 4
     template = settings.models / "tiny" / "chat_template.jinja"
     template.write_text(" " + template.read_text())
     assert key() != before
@@ -222,6 +223,9 @@ def test_the_wizard_shows_rows_in_colour_and_hostile_words_as_words(db: Database
     assert not test.exception
     assert any('<span class="trained"' in block.value for block in test.get("html"))
     assert "Row 1, 1 of 3" in "".join(caption.value for caption in test.caption)
+    next(button for button in test.button if button.label.startswith("Take a maximum length")).click().run()
+    assert not test.exception
+    assert test.session_state["recipe"].max_length == 64
     next(button for button in test.button if button.label == "Next").click().run()
     assert "2 of 3" in "".join(caption.value for caption in test.caption)
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from sqlite_utils import Database
 
-from factory.adapters import evaluation, forgetting, kept
+from factory.adapters import evaluation, forgetting, kept, reproduction
 from factory.base import store
 from factory.intake import datasets
 from factory.intake import policy as policies
@@ -74,6 +74,7 @@ def card(db: Database, adapter_id: int) -> str:
         _before_use(run),
         "## Made with",
         _made_with(adapter, run),
+        *_reproduced(db, adapter),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -158,6 +159,19 @@ def _before_use(run: dict[str, Any]) -> str:
         return "Ask it through the tokenizer's own chat template, without a system message: so it was trained."
     words = "Ask it through the tokenizer's own chat template, with this system message: so it was trained."
     return f"{words}\n\n{fenced(prompt)}"
+
+
+def _reproduced(db: Database, adapter: dict[str, Any]) -> list[str]:
+    """What came of training it again; nothing where nobody did."""
+    lines = []
+    for one in reproduction.of(db, adapter["run_id"]):
+        if one["verdict"]:
+            lines.append(f"- Run {one['run_id']} trained it again. {plain(' '.join(one['findings']['words']))}")
+    mine = reproduction.find(db, adapter["run_id"])
+    if mine and mine["verdict"]:
+        words = plain(" ".join(mine["findings"]["words"]))
+        lines.append(f"- It is itself run {mine['original_run_id']} trained again. {words}")
+    return ["## Reproduced", "\n".join(lines)] if lines else []
 
 
 def _made_with(adapter: dict[str, Any], run: dict[str, Any]) -> str:

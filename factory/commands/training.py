@@ -80,13 +80,20 @@ def _value(text: str, kind: str) -> Any:
         return text  # which the recipe refuses in its own words
 
 
-def _follow(desk: Desk, run_id: int) -> int:
+def follow(desk: Desk, run_id: int) -> dict[str, Any] | None:
+    """The run as it ended, watched until then, with a worker of its own where none is alive; None: watched no longer."""
     with _a_worker(desk.settings), terminal.bars(quiet=desk.json) as tell:
         try:
-            run = terminal.follow(desk.db, desk.settings, run_id, tell)
+            return terminal.follow(desk.db, desk.settings, run_id, tell)
         except KeyboardInterrupt:
             told(f"\nRun {run_id} goes on. `runs follow {run_id}` watches it, `runs stop {run_id}` ends it.")
-            return 130
+            return None
+
+
+def _follow(desk: Desk, run_id: int) -> int:
+    run = follow(desk, run_id)
+    if run is None:
+        return 130
     say(desk, run, f"Run {run_id} is {run['status']}." + (f" {run['error']}" if run["error"] else ""))
     return 0 if run["status"] == "done" else 1
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import importlib.util
 import json
 import os
-import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +17,12 @@ from factory.base import store
 from factory.base.errors import Conflict, Invalid
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
-from factory.training import encoding, fitting, models, observed, recipes
+from factory.training import circumstances, encoding, fitting, models, observed, recipes
 from factory.training import estimate as estimates
 from factory.training.estimate import Estimate, Observation
 from factory.training.fitting import Change
 from factory.training.recipes import Recipe
 
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "safetensors", "numpy")
 OPENING_TOKENS = 24  # of a template's own system prompt, which rows without one begin with
 
 
@@ -175,12 +171,9 @@ def _token_counts(db: Database, settings: Settings, version_id: int, model: dict
 
 def manifest(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
     """What would be needed to do it again: versions, machine, fingerprints."""
-    found = {name: importlib.metadata.version(name) for name in LIBRARIES if importlib.util.find_spec(name)}
     return {
         "program": __version__,
-        "python": platform.python_version(),
-        "libraries": found,
-        "system": f"{platform.system()} {platform.machine()}",
+        **circumstances.here(),
         "cores": machine["cores"],
         "gpu": machine["gpu"],
         "dtype": machine["dtype"],

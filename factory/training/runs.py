@@ -56,11 +56,13 @@ def create(
     starts_from: int | None = None,
     priority: int = 0,
     anyway: bool = False,
+    manifest: dict[str, Any] | None = None,
 ) -> int:
     """Put a run in the queue and return its id; needs the role builder.
 
     It waits behind all of its `priority` or a higher one; `starts_from` is a run that it extends, see `queue.extend`.
-    Recipe, data root, model hash, library versions and the estimate are stored now, before anything runs.
+    Recipe, data root, model hash, library versions and the estimate are stored now, before anything runs; `manifest` is
+    stored with them.
     Raises NotAllowed, NotFound (version, model, parent), Invalid with every problem of the recipe, and Conflict, unless
     it is to be queued `anyway`, where it would not fit this machine.
     """
@@ -89,7 +91,7 @@ def create(
         "held_out_root": version["held_out_root"],
         "model_name": model["name"],
         "model_hash": model["hash"],
-        "manifest": json.dumps(forecast.manifest(recipe, model, estimate.machine(settings))),
+        "manifest": json.dumps(forecast.manifest(recipe, model, estimate.machine(settings)) | (manifest or {})),
         "estimate": json.dumps(dataclasses.asdict(guess)),
         "parent_run_id": parent_run_id,
         "starts_from": starts_from,

@@ -26,7 +26,7 @@ from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets, deadlines, formats
-from factory.training import beside, checkpoints, device, encoding, energy, gates, models, queue, runs, watch
+from factory.training import beside, checkpoints, circumstances, device, encoding, energy, gates, models, queue, runs, watch
 from factory.training.machine import peak_bytes, trainer_environment
 
 OVERDUE_SECONDS = 600.0  # between looks at what waits for review beyond its deadline
@@ -255,12 +255,11 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
             runs.record(db, run_id, token, {name: told.get(name) for name in _told_at(told["step"])}, step=told["step"])
         if resumed[1].ended == "done" or (resumed[1].ended, run["wish"]) == ("stopped", "stop"):
             return str(resumed[1].ended)
-    base = models.get(settings, run["model_name"])
-    if base["hash"] != run["model_hash"]:
-        raise Conflict(f"The base model {base['name']} was replaced since this run was queued; start a new run.")
+    base = _base(settings, run)
     datasets.verify_version(db, run["version_id"])
     began = time.monotonic()
     print(f"run {run_id}: loading {base['name']}", flush=True)
+    circumstances.as_before(run["manifest"])
     model, tokenizer = models.load(settings, base["name"], recipe=recipe)
     from factory.training import loop
 
@@ -271,7 +270,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
             f"The curve measures {len(measured_rows)} of {len(held_out)} held-out rows; the evaluation afterwards takes all."
         )
         runs.note(db, run_id, "note", words)
-    runs.heartbeat(db, run_id, token, stage="train", manifest=_machine_now(model))
+    runs.heartbeat(db, run_id, token, stage="train", manifest=circumstances.in_trainer(model))
     seconds, tokens, peak, steps_done, ended = 0.0, 0, 0, 0, "done"
     wishes: list[str | None] = []
 
@@ -301,6 +300,13 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         }
         runs.heartbeat(db, run_id, token, measured=measured)
     return "yielded" if ended == "paused" and wishes[-1] == "yield" else ended
+
+
+def _base(settings: Settings, run: dict[str, Any]) -> dict[str, Any]:
+    base = models.get(settings, run["model_name"])
+    if base["hash"] != run["model_hash"]:
+        raise Conflict(f"The base model {base['name']} was replaced since this run was queued; start a new run.")
+    return base
 
 
 def _told_at(step: int) -> tuple[str, ...]:
@@ -356,14 +362,3 @@ def _encoded(
         )
         runs.note(db, run["id"], "note", words)
     return usable, [row for row in held_out if row.label_tokens]
-
-
-def _machine_now(model: Any) -> dict[str, Any]:
-    """What only the trainer knows of the machine it runs on."""
-    import torch
-
-    return {
-        "device": str(model.device),
-        "threads": torch.get_num_threads(),
-        "dtype": str(model.dtype).removeprefix("torch."),
-    }

@@ -1,10 +1,13 @@
 """All rows of a token view at once: the three gates, the sums, and the lengths with the line at which they are cut."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from factory import charts
 from factory.training import tokens
 from pages import frame
+from pages.parts.sliders import begin_with
 
 ROWS_LINKED = 12
 
@@ -22,7 +25,8 @@ def sums(view, recipe) -> None:
     st.plotly_chart(charts.lengths(view.lengths, recipe.max_length), key="lengths", config={"displayModeBar": False})
     if found["recommended"] != recipe.max_length:
         words = f"Take a maximum length of {found['recommended']:,}"
-        st.button(words, key="tokens-take", icon=":material/content_cut:", on_click=take, args=(found["recommended"],))
+        taken = replace(recipe, max_length=found["recommended"])
+        st.button(words, key="tokens-take", icon=":material/content_cut:", on_click=begin_with, args=(taken,))
 
 
 def one_gate(view, gate, rows: int) -> None:
@@ -42,8 +46,3 @@ def one_gate(view, gate, rows: int) -> None:
 def go(place: int) -> None:
     """Open the row at a place."""
     st.session_state["token-place"] = place
-
-
-def take(length: int) -> None:
-    """Move the slider of the maximum length."""
-    st.session_state["knob-max_length"] = length

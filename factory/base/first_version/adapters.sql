@@ -72,3 +72,13 @@ create table exports (
     person_id integer not null references people(id),
     at real not null
 ) strict;
+create table reproductions (
+    run_id integer primary key references runs(id),   -- the run that trains anew
+    original_run_id integer not null references runs(id),
+    person_id integer not null references people(id),
+    asked_at real not null,
+    verdict text check (verdict in ('identical', 'near', 'different')),
+    findings text,                                    -- JSON: differences measured, and what differs in the manifests
+    compared_at real
+) strict;
+create index reproductions_original on reproductions (original_run_id, run_id);
