@@ -110,7 +110,8 @@ def test_pauses_and_resumes_stand_where_they_happened_and_the_first_start_does_n
 
 
 def drawn(figure: Any) -> dict[str, Any]:
-    return {trace["name"]: trace for trace in json.loads(figure.to_json())["data"]}
+    assert json.loads(figure.to_json())["layout"], "it can be sent to a browser"
+    return {trace.name: trace for trace in figure.data}
 
 
 def test_the_loss_chart_shows_the_raw_curve_faintly_its_average_the_best_and_what_happened() -> None:
@@ -125,7 +126,7 @@ def test_the_loss_chart_shows_the_raw_curve_faintly_its_average_the_best_and_wha
     traces = drawn(figure)
     assert set(traces) == {"each step", "training, smoothed", "held-out", "best, kept: 2.000 at step 5", "checkpoint"}
     assert traces["each step"]["opacity"] < 0.5
-    assert traces["best, kept: 2.000 at step 5"]["x"] == [5.0]
+    assert list(traces["best, kept: 2.000 at step 5"]["x"]) == [5.0]
     assert list(traces["checkpoint"]["x"]) == [5.0, 10.0]
     assert figure.layout.yaxis.type == "log"
     assert figure.layout.xaxis.range == (0, 20.2)

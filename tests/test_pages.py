@@ -349,3 +349,21 @@ def test_values_of_a_browser_that_has_not_seen_the_preset_yet_cannot_undo_it(wor
         newest = runs.listing(db, limit=1)[0]
         assert newest["recipe"] == replace(recipes.PRESETS["quick try"], base_model=newest["model_name"])
         runs.cancel(db, newest["id"], person=person_of(db, "builder"))
+
+
+@pytest.mark.parametrize("part", ["Curves", "Answers", "Recipe and data", "Predicted and measured", "What happened"])
+@pytest.mark.parametrize("along", ["step", "epoch", "tokens", "time"])
+def test_every_part_of_a_runs_page_and_every_axis_is_reached_by_its_address(
+    workshop: Workshop, part: str, along: str
+) -> None:
+    if part != "Curves" and along != "step":
+        return
+    test = visit(workshop, "builder", "runs", run=str(workshop.run_id), part=part, along=along, smoothing="0.9", log="true")
+    assert not test.exception
+    words = " ".join(each.value for each in [*test.markdown, *test.caption])
+    assert HOSTILE not in words
+    if part == "Answers":
+        assert "Asked" in words
+    if part == "Curves":
+        assert test.slider(key="smoothing").value == 0.9
+        assert test.toggle(key="log").value is True

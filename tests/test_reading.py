@@ -87,7 +87,7 @@ def test_what_matters_most_comes_first_and_brings_its_numbers() -> None:
     by_code = {each.code: each for each in found}
     assert "step 30" in by_code["overfitting"].sentence
     assert "the best one is what will be kept" in by_code["overfitting"].sentence
-    assert "step 60: 5.00" in by_code["spike"].evidence
+    assert "At step 60 5.00" in by_code["spike"].evidence
     assert by_code["spike"].changes == {"learning_rate": 1e-4}
     assert by_code["gain"].sentence == "The held-out loss fell by 27%."
     assert "2.600" in by_code["gain"].evidence

@@ -234,7 +234,7 @@ def spikes(loss: Points, facts: Facts) -> list[Finding]:
         return []
     named = sorted(sorted(found, reverse=True)[:3], key=lambda each: each[1])
     words = " and ".join(f"step {step}" for _, step, _, _ in named)
-    evidence = "; ".join(f"step {step}: {value:.2f}, around it {middle:.2f}" for _, step, value, middle in named)
+    evidence = "; ".join(f"At step {step} {value:.2f}, around it {middle:.2f}" for _, step, value, middle in named)
     rate = facts.recipe.learning_rate
     return [
         Finding(

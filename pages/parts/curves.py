@@ -27,12 +27,11 @@ def draw(db, run) -> None:
     marks = run_charts.happened(runs.events(db, run["id"]), found["loss"])
     figure = run_charts.loss(found, axis, smoothing=smoothing, log=log, marks=marks, keeps_best=run["recipe"].keep_best)
     st.plotly_chart(figure, key="chart-loss", config=BARE, alt="Training and held-out loss")
-    with st.container(horizontal=True, gap="small"):
-        for name, words in GAUGES.items():
-            if found[name]:
-                with st.container(width=460, gap=None):
-                    st.markdown(f"**{words}**")
-                    one(run, found[name], axis, name=name, smoothing=smoothing, marks=marks)
+    columns = st.columns(2)
+    for place, name in enumerate(name for name in GAUGES if found[name]):
+        with columns[place % 2], st.container(gap=None):
+            st.markdown(f"**{GAUGES[name]}**")
+            one(run, found[name], axis, name=name, smoothing=smoothing, marks=marks)
 
 
 def one(run, points, axis, *, name: str, smoothing: float, marks) -> None:

@@ -34,14 +34,14 @@ def show(db, run) -> None:
     """Each sentence with its evidence, and a button where a setting may help."""
     found = reading.of(db, run)
     for each in found:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            with st.container():
-                sentence = f":{COLOURS[each.tone]}[{frame.plain(each.sentence)}]"
-                st.markdown(f"{ICONS[each.tone]} {sentence} {frame.plain(each.evidence)}")
+        sentence = f":{COLOURS[each.tone]}[{frame.plain(each.sentence)}]"
+        with st.container(gap="xxsmall"):
+            st.markdown(f"{ICONS[each.tone]} {sentence} {frame.plain(each.evidence)}")
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 if each.next_step:
-                    st.caption(frame.plain(each.next_step))
-            if each.changes and run["status"] not in ("queued", "running"):
-                again(run, changed_words(each.changes), dict(each.changes), key=f"again-{each.code}")
+                    st.caption(frame.plain(each.next_step), width="content")
+                if each.changes and run["status"] not in ("queued", "running"):
+                    again(run, changed_words(each.changes), dict(each.changes), key=f"again-{each.code}", small=True)
 
 
 def changed_words(changes) -> str:
@@ -55,8 +55,8 @@ def _shown(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def again(run, words: str, changes: dict, *, key: str) -> None:
+def again(run, words: str, changes: dict, *, key: str, small: bool = False) -> None:
     """A button that opens the wizard with this run's recipe, data and base model, and these changes."""
-    if st.button(words, key=key, icon=":material/replay:"):
+    if st.button(words, key=key, icon=":material/replay:", type="tertiary" if small else "secondary"):
         sliders.begin_with(dataclasses.replace(run["recipe"], **changes))
         st.switch_page("train.py", query_params={"version": str(run["version_id"])})
