@@ -22,7 +22,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions consensus reviewers gold reviews appeals deadlines"
     " demo_reviewers datasets proofs publishing importing sample",
-    "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels"
+    "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels compiled"
     " attention lora decoder fastpath encoding gates circumstances machine estimate fitting observed forecast starts"
     " failures checkpoints adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading"
     " beside watch preflight worker tokens tokenising",
@@ -34,6 +34,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {
     *(f"factory.training.{name}" for name in ("kernels", "attention", "lora", "decoder", "fastpath", "adapter", "loop")),
+    "factory.training.compiled",
     "factory.training.rehearsal",
     "factory.adapters.chat",
     "factory.credit.gradients",

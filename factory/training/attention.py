@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factory.training import kernels
+from factory.training import compiled
 from factory.training.packing import Pack
 
 QUERIES = 512  # a longer row's queries go in pieces, whose probabilities are computed again rather than kept
@@ -50,7 +50,6 @@ class Block:
     queries: Tensor  # [R * keys * L * each]
     keys: Tensor  # [R * keys * (prefix + L)]
     values: Tensor
-    hidden: Tensor  # [min(L, QUERIES) * each, prefix + L]: what may not be seen by the first queries, as -inf
     first_query: int  # its first slot in the table of all blocks' queries
     first_key: int  # its first key's slot in the table of all blocks' queries, keys and values; its values follow
 
@@ -88,7 +87,7 @@ def blocks_of(lengths: list[int], prefix: int) -> list[list[int]]:
     return groups
 
 
-def plan(pack: Pack, heads: Heads, dtype: torch.dtype, device: Any) -> Plan:
+def plan(pack: Pack, heads: Heads, device: Any) -> Plan:
     """What attention over a pack needs to know, made once for all layers."""
     spans = list(pack.spans)
     parts: list[tuple[list[tuple[int, int]], int]] = [([(0, pack.prefix)], 0)] if pack.prefix else []
@@ -100,7 +99,7 @@ def plan(pack: Pack, heads: Heads, dtype: torch.dtype, device: Any) -> Plan:
     after = query_slots
     group, each = torch.arange(heads.keys), torch.arange(heads.each)
     for rows, prefix in parts:
-        block = _block(rows, prefix, heads, (first, after), dtype, device)
+        block = _block(rows, prefix, heads, (first, after), device)
         own = torch.cat([torch.arange(a, b) for a, b in rows])
         row = torch.cat([torch.full((b - a,), at) for at, (a, b) in enumerate(rows)])
         place = torch.cat([torch.arange(b - a) for a, b in rows])[:, None]
@@ -114,36 +113,25 @@ def plan(pack: Pack, heads: Heads, dtype: torch.dtype, device: Any) -> Plan:
     return Plan(heads, tuple(made), query_slots, after, outputs, gradients, pack.prefix)
 
 
-def _block(
-    rows: list[tuple[int, int]], prefix: int, heads: Heads, slots: tuple[int, int], dtype: torch.dtype, device: Any
-) -> Block:
+def _block(rows: list[tuple[int, int]], prefix: int, heads: Heads, slots: tuple[int, int], device: Any) -> Block:
     length = max(b - a for a, b in rows)
     own = torch.stack([torch.arange(a, a + length).clamp_(max=b - 1) for a, b in rows])  # [R, L], padded with the last
     seen = torch.cat([torch.arange(prefix).expand(len(rows), -1), own], 1)  # [R, K]
     group, each = torch.arange(heads.keys), torch.arange(heads.each)
     query = own[:, None, :, None] * heads.all + group[:, None, None] * heads.each + each  # [R, keys, L, each]
     key = seen[:, None] * heads.all + heads.queries + group[:, None]  # [R, keys, K]
-    first = min(length, QUERIES)
-    later = torch.arange(prefix + length) > prefix + torch.arange(first)[:, None]
-    hidden = torch.zeros(first, prefix + length, dtype=dtype).masked_fill_(later, float("-inf"))
     return Block(
         len(rows), length, prefix, query.flatten().to(device), key.flatten().to(device),
-        (key + heads.keys).flatten().to(device), hidden.repeat_interleave(heads.each, 0).to(device), *slots,
+        (key + heads.keys).flatten().to(device), *slots,
     )  # fmt: skip
 
 
-def _pieces(block: Block, each: int) -> list[tuple[slice, slice, Tensor]]:
-    """Which queries look at which keys, and what is hidden from them."""
-    found = []
-    for begin in range(0, block.length, QUERIES):
-        end = min(begin + QUERIES, block.length)
-        hidden = block.hidden
-        if block.length > QUERIES:
-            room = block.hidden.new_zeros((end - begin) * each, begin)
-            hidden = torch.cat([room, block.hidden[: (end - begin) * each, : block.prefix + end - begin]], 1)
-            # the prefix is seen by all, and so is what comes before this piece: both stand left of the triangle
-        found.append((slice(begin * each, end * each), slice(0, block.prefix + end), hidden))
-    return found
+def _pieces(block: Block, each: int) -> list[tuple[slice, slice]]:
+    """Which queries look at which keys; the last of them at all of these, the one before it at one less."""
+    ends = [min(begin + QUERIES, block.length) for begin in range(0, block.length, QUERIES)]
+    return [
+        (slice(begin * each, end * each), slice(0, block.prefix + end)) for begin, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 def _views(table: Tensor, block: Block, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
@@ -156,8 +144,8 @@ def _views(table: Tensor, block: Block, heads: Heads) -> tuple[Tensor, Tensor, T
     )
 
 
-def _probabilities(q: Tensor, k: Tensor, hidden: Tensor, scale: float) -> Tensor:
-    return kernels.softmax_(torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=scale))
+def _probabilities(q: Tensor, k: Tensor, heads: Heads) -> Tensor:
+    return compiled.softmax_(torch.bmm(q, k.transpose(1, 2)), heads.scale, heads.each)
 
 
 def forward(table: Tensor, plan: Plan, *, keep: bool) -> tuple[Tensor, list[Tensor | None]]:
@@ -172,8 +160,8 @@ def forward(table: Tensor, plan: Plan, *, keep: bool) -> tuple[Tensor, list[Tens
         q, k, v = _views(table, block, heads)
         read = out[block.first_query :][: len(block.queries)].view_as(q)
         p = None
-        for some, seen, hidden in _pieces(block, heads.each):
-            p = _probabilities(q[:, some], k[:, seen], hidden, heads.scale)
+        for some, seen in _pieces(block, heads.each):
+            p = _probabilities(q[:, some], k[:, seen], heads)
             if block.length > QUERIES:
                 read[:, some] = torch.bmm(p, v[:, seen])
             else:
@@ -193,18 +181,19 @@ def backward(dread: Tensor, table: Tensor, plan: Plan, kept: list[Tensor | None]
         do, dq = (of[block.first_query :][: len(block.queries)].view_as(q) for of in (given, out))
         dk, dv = out[block.first_key :][: 2 * len(block.keys)].view(2, *k.shape)
         if block.length <= QUERIES:
-            p = _probabilities(q, k, block.hidden, heads.scale) if p is None else p
+            p = _probabilities(q, k, heads) if p is None else p
             torch.bmm(p.transpose(1, 2), do, out=dv)
-            ds = kernels.softmax_back(torch.bmm(do, v.transpose(1, 2)), p)
-            torch.baddbmm(dq, ds, k, beta=0, alpha=heads.scale, out=dq)
-            torch.baddbmm(dk, ds.transpose(1, 2), q, beta=0, alpha=heads.scale, out=dk)
+            ds = compiled.softmax_back_(torch.bmm(do, v.transpose(1, 2)), p, heads.scale, heads.each)
+            torch.bmm(ds, k, out=dq)
+            torch.bmm(ds.transpose(1, 2), q, out=dk)
         else:
             dk.zero_()
             dv.zero_()
-            for some, seen, hidden in _pieces(block, heads.each):
-                p = _probabilities(q[:, some], k[:, seen], hidden, heads.scale)
+            for some, seen in _pieces(block, heads.each):
+                p = _probabilities(q[:, some], k[:, seen], heads)
                 dv[:, seen] += torch.bmm(p.transpose(1, 2), do[:, some])
-                ds = kernels.softmax_back(torch.bmm(do[:, some], v[:, seen].transpose(1, 2)), p).mul_(heads.scale)
+                dp = torch.bmm(do[:, some], v[:, seen].transpose(1, 2))
+                ds = compiled.softmax_back_(dp, p, heads.scale, heads.each)
                 dq[:, some] = torch.bmm(ds, k[:, seen])
                 dk[:, seen] += torch.bmm(ds.transpose(1, 2), q[:, some])
         if block.prefix:

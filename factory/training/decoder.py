@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factory.training import attention, kernels
+from factory.training import attention, compiled
 from factory.training.attention import Heads, Plan
 from factory.training.lora import Wide
 from factory.training.packing import Pack
@@ -91,7 +91,7 @@ def way(decoder: Decoder, pack: Pack) -> Way:
     sources = torch.tensor([label[0] for label in pack.labels], device=device, dtype=torch.long)
     asked, labels = sources.unique(return_inverse=True)
     return Way(
-        attention.plan(pack, decoder.heads, decoder.head.dtype, device), cos[0, :, :half], sin[0, :, :half],
+        attention.plan(pack, decoder.heads, device), cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous(),
         asked, labels, torch.tensor([label[1] for label in pack.labels], device=device, dtype=torch.long),
     )  # fmt: skip
 
@@ -110,18 +110,18 @@ def forward(decoder: Decoder, pack: Pack, way: Way, *, keep: bool) -> tuple[Tens
 
 
 def _layer(decoder: Decoder, layer: Layer, x: Tensor, way: Way, *, last: bool, keep: bool) -> tuple[Tensor, Kept]:
-    h, rate = kernels.norm(x, layer.norm.weight, layer.norm.eps)
+    h, rate = compiled.norm(x, layer.norm.weight, layer.norm.eps)
     qkv, inner_qkv = layer.qkv.forward(h)
     table = qkv.view(len(x), decoder.heads.all, decoder.heads.width)
-    kernels.rotate_(table[:, : decoder.heads.queries + decoder.heads.keys], way.cos, way.sin)
+    compiled.rotate_(table, decoder.heads.queries + decoder.heads.keys, way.cos, way.sin)
     read, probabilities = attention.forward(table.view(-1, decoder.heads.width), way.plan, keep=keep)
     before = x
     if last:
         read, before = read.index_select(0, way.asked), x.index_select(0, way.asked)
     x_2, inner_out = layer.out.forward(read, before)
-    h_2, rate_2 = kernels.norm(x_2, layer.norm_2.weight, layer.norm_2.eps)
+    h_2, rate_2 = compiled.norm(x_2, layer.norm_2.weight, layer.norm_2.eps)
     both, inner_both = layer.gate_up.forward(h_2)
-    after, inner_down = layer.down.forward(kernels.gated(both), x_2)
+    after, inner_down = layer.down.forward(compiled.gated(both), x_2)
     inners = (inner_qkv, inner_out, inner_both, inner_down)
     return after, Kept(x, rate, table, probabilities, read, x_2, rate_2, both, inners)
 
@@ -143,24 +143,24 @@ def _layer_back(decoder: Decoder, layer: Layer, of: Kept, way: Way, dx: Tensor, 
     """The gradient towards a layer's input, or None where nobody wants it."""
     inner_qkv, inner_out, inner_both, inner_down = of.inners
     dm, outer = layer.down.back(dx)
-    dboth, m = kernels.gated_back(dm, of.both)
+    dboth, m = compiled.gated_back(dm, of.both)
     layer.down.gradients(m, inner_down, outer, dx)
     dh, outer = layer.gate_up.back(dboth)
-    d_2, h = kernels.norm_back(dh, of.x_2, layer.norm_2.weight, of.rate_2, dx)
+    d_2, h = compiled.norm_back(dh, of.x_2, layer.norm_2.weight, of.rate_2, dx)
     layer.gate_up.gradients(h, inner_both, outer, dboth)
     dread, outer = layer.out.back(d_2)
     layer.out.gradients(of.read, inner_out, outer, d_2)
     if number == len(decoder.layers) - 1:
         dread, d_2 = _spread(dread, way.asked, len(of.x)), _spread(d_2, way.asked, len(of.x))
     table = attention.backward(dread, of.heads.view(-1, decoder.heads.width), way.plan, of.probabilities)
-    kernels.rotate_(table[:, : decoder.heads.queries + decoder.heads.keys], way.cos, way.sin, back=True)
+    compiled.rotate_(table, decoder.heads.queries + decoder.heads.keys, way.cos, way.sin, back=True)
     dqkv = table.view(len(of.x), -1)
     if number == 0:  # the embeddings are frozen
-        h, _ = kernels.norm(of.x, layer.norm.weight, layer.norm.eps)
+        h, _ = compiled.norm(of.x, layer.norm.weight, layer.norm.eps)
         layer.qkv.gradients(h, inner_qkv, layer.qkv.back_inner(dqkv), dqkv)
         return None
     dh, outer = layer.qkv.back(dqkv)
-    d, h = kernels.norm_back(dh, of.x, layer.norm.weight, of.rate, d_2)
+    d, h = compiled.norm_back(dh, of.x, layer.norm.weight, of.rate, d_2)
     layer.qkv.gradients(h, inner_qkv, outer, dqkv)
     return d
 
@@ -174,7 +174,7 @@ def states(decoder: Decoder, pack: Pack) -> Tensor:
     ready = way(decoder, pack)
     with torch.no_grad():
         x, _ = forward(decoder, pack, ready, keep=False)
-        return kernels.norm(x, decoder.norm.weight, decoder.norm.eps)[0].index_select(0, ready.labels)
+        return compiled.norm(x, decoder.norm.weight, decoder.norm.eps)[0].index_select(0, ready.labels)
 
 
 def train_on(decoder: Decoder, pack: Pack, *, divisor: float) -> float:
@@ -182,19 +182,19 @@ def train_on(decoder: Decoder, pack: Pack, *, divisor: float) -> float:
     ready = way(decoder, pack)
     with torch.no_grad():
         x, kept = forward(decoder, pack, ready, keep=True)
-        hidden, rate = kernels.norm(x, decoder.norm.weight, decoder.norm.eps)
+        hidden, rate = compiled.norm(x, decoder.norm.weight, decoder.norm.eps)
         hidden = hidden.index_select(0, ready.labels)
         total = 0.0
         dhidden = torch.empty_like(hidden)
         for start in range(0, len(hidden), LABELS_PER_CHUNK):
             part = slice(start, start + LABELS_PER_CHUNK)
-            loss, dlogits = kernels.nll_back_(hidden[part] @ decoder.head.t(), ready.targets[part], 1 / divisor)
+            loss, dlogits = compiled.nll_back_(hidden[part] @ decoder.head.t(), ready.targets[part], 1 / divisor)
             torch.mm(dlogits, decoder.head, out=dhidden[part])
             total += float(loss.double().sum())
         if len(ready.asked) < len(ready.labels):
             dhidden = x.new_zeros(x.shape).index_add_(0, ready.labels, dhidden)
         elif len(hidden):
             dhidden = torch.empty_like(x).index_copy_(0, ready.labels, dhidden)
-        dx, _ = kernels.norm_back(dhidden, x, decoder.norm.weight, rate, None)
+        dx, _ = compiled.norm_back(dhidden, x, decoder.norm.weight, rate, None)
         backward(decoder, ready, kept, dx)
     return total

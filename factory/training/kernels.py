@@ -1,6 +1,7 @@
-"""The small sums between the matrix products of a decoder, forward and backward, each in as few passes as it can be.
+"""The small sums between the matrix products of a decoder, forward and backward, by torch's own operations.
 
-Shapes: T tokens, D width, H heads of E numbers. Statistics are float32 whatever the tensors are; results have their dtype.
+`compiled` does the same in one pass each where there is a C compiler. Shapes: T tokens, D width, H heads of E numbers.
+Statistics are float32 whatever the tensors are; results have their dtype.
 """
 
 from __future__ import annotations
@@ -44,29 +45,41 @@ def gated_back(dm: Tensor, both: Tensor) -> tuple[Tensor, Tensor]:
     return found, silu.mul_(up)
 
 
-def rotate_(heads: Tensor, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
-    """Rotary position embedding of heads [T, H, E] in place, cos and sin [T, E / 2]; `back` turns the other way."""
-    half = heads.shape[-1] // 2
-    one, other = heads[..., :half], heads[..., half:]
-    c, s = cos.to(heads.dtype)[:, None], (-sin if back else sin).to(heads.dtype)[:, None]
-    turned = torch.addcmul(one * c, other, s, value=-1)
+def rotate_(table: Tensor, turned: int, cos: Tensor, sin: Tensor, *, back: bool = False) -> Tensor:
+    """Rotary position embedding of the first `turned` heads of a table [T, H, E] in place, cos and sin [T, E / 2].
+
+    `back` turns the other way: the gradient of it.
+    """
+    half = table.shape[-1] // 2
+    one, other = table[:, :turned, :half], table[:, :turned, half:]
+    c, s = cos.to(table.dtype)[:, None], (-sin if back else sin).to(table.dtype)[:, None]
+    met = torch.addcmul(one * c, other, s, value=-1)
     other.mul_(c).addcmul_(one, s)
-    one.copy_(turned)
-    return heads
+    one.copy_(met)
+    return table
 
 
-def softmax_(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension."""
-    return torch.softmax(scores, -1)
+def softmax_(scores: Tensor, scale: float, each: int) -> Tensor:
+    """Softmax of scores [B, queries * each, keys] times `scale`; may overwrite them.
+
+    The last query sees all keys, the one before it one less, and so on; `each` rows (heads) belong to one query.
+    """
+    return torch.softmax(scores.mul_(scale).masked_fill_(_hidden(scores, each), float("-inf")), -1)
 
 
-def softmax_back(dp: Tensor, p: Tensor) -> Tensor:
-    """The gradient towards the scores whose softmax is p."""
-    return torch._softmax_backward_data(dp, p, -1, p.dtype)
+def softmax_back_(dp: Tensor, p: Tensor, scale: float) -> Tensor:
+    """The gradient towards the scores of `softmax_`, where what it gave was p; may overwrite dp."""
+    return torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(scale)
+
+
+def _hidden(scores: Tensor, each: int) -> Tensor:
+    queries, keys = scores.shape[1] // each, scores.shape[2]
+    seen = torch.arange(queries, device=scores.device).repeat_interleave(each)[:, None] + keys - queries
+    return torch.arange(keys, device=scores.device) > seen
 
 
 def nll_back_(logits: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Each row's negative log-likelihood [N], and its gradient times `scale` (may overwrite the logits [N, V])."""
+    """Each row's negative log-likelihood [N], and its gradient times `scale`; may overwrite the logits [N, V]."""
     wide = logits.float()
     logp = torch.log_softmax(wide, -1)
     places = targets[:, None]
