@@ -78,9 +78,15 @@ def test_a_run_that_was_paused_adds_up_what_both_its_processes_took(
     runs.resume(db, run_id, person=builder)
     assert worker.train_run(db, settings, run_id) == "done"
     measured = runs.get(db, run_id)["measured"]
-    steps = store.rows(db, "select step, value from metrics where run_id = ? and name = 'tokens' order by step", run_id)
-    assert [row["step"] for row in steps] == list(range(7))  # the untouched base, then three rows twice
-    assert measured["tokens"] == sum(row["value"] for row in steps)
+    counted = store.rows(db, "select step from metrics where run_id = ? and name = 'energy_joules' order by step", run_id)
+    assert [row["step"] for row in counted] == list(range(7))  # the untouched base, then three rows twice
+    assert measured["tokens"] == 2 * sum(row["value"] for row in tokens_of_first_epoch(db, run_id))
+    assert measured["training_seconds"] >= before["training_seconds"] > 0
     assert measured["cpu_seconds"] > before["cpu_seconds"]
     assert measured["energy_joules"] > before["energy_joules"]
     assert measured["energy_from"] == energy.source(watts_per_core=settings.cpu_watts).words
+
+
+def tokens_of_first_epoch(db: Database, run_id: int) -> list[dict[str, float]]:
+    """How far the count had come after the first three of six steps."""
+    return store.rows(db, "select value from metrics where run_id = ? and name = 'tokens_seen' and step = 3", run_id)

@@ -57,7 +57,8 @@ CHOSEN = """
         -100.0 * e.low / nullif(e.base_loss, 0) as gain_high,
         f.base_loss as elsewhere, f.difference as forgot, f.low as forgot_least, f.high as forgot_most,
         (select min(value) from metrics where run_id = r.id and name = 'held_out_loss') as curve_loss,
-        json_extract(r.measured, '$.seconds') / 60.0 as minutes,
+        coalesce(json_extract(r.measured, '$.training_seconds'), json_extract(r.measured, '$.seconds')) / 60.0
+                as minutes,
         json_extract(r.measured, '$.memory_bytes') / 1073741824.0 as memory_gib,
         json_extract(r.measured, '$.tokens') as tokens,
         json_extract(r.measured, '$.tokens_per_second') as tokens_per_second,

@@ -156,7 +156,8 @@ def adapters(db: Database, *, held_out_root: str | None = None) -> list[dict[str
             -100.0 * e.low / e.base_loss as gain_high, e.high < 0 as certain, e.base_loss, e.tuned_loss,
             e.row_count as held_out_rows, json_extract(r.recipe, '$.method') as method,
             json_extract(r.recipe, '$.rank') as lora_rank, json_extract(r.recipe, '$.learning_rate') as learning_rate,
-            json_extract(r.measured, '$.seconds') / 60.0 as minutes,
+            coalesce(json_extract(r.measured, '$.training_seconds'), json_extract(r.measured, '$.seconds')) / 60.0
+                as minutes,
             json_extract(r.measured, '$.tokens_per_second') as tokens_per_second,
             json_extract(r.measured, '$.memory_bytes') as memory_bytes, json_extract(r.measured, '$.tokens') as tokens,
             json_extract(r.measured, '$.energy_joules') / 3600.0 as energy_wh,

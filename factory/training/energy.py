@@ -20,7 +20,8 @@ from sqlite_utils import Database
 from factory.base import store
 
 POWERCAP = Path("/sys/class/powercap")
-NAMES = ("cpu_seconds", "energy_joules", "tokens")  # metrics of each step, which `spent` sums
+OF_EACH_STEP = ("cpu_seconds", "energy_joules")  # metrics that `spent` sums
+SO_FAR = {"tokens": "tokens_seen", "training_seconds": "training_seconds"}  # metrics of which it takes the last value
 Counter = Callable[[], float]  # joules since some moment in the past; it may start again at zero
 
 
@@ -87,11 +88,16 @@ def cpu_seconds() -> float:
 
 
 def spent(db: Database, run_id: int) -> dict[str, float]:
-    """What a run took in all its processes: cpu_seconds, energy_joules and tokens seen; what a kill lost is not in it."""
-    return {
+    """What a run took in all its processes: cpu_seconds, energy_joules, tokens, training_seconds; not what a kill lost."""
+    sums = {
         name: float(store.value(db, "select total(value) from metrics where run_id = ? and name = ?", run_id, name))
-        for name in NAMES
+        for name in OF_EACH_STEP
     }
+    last = {
+        name: float(store.value(db, "select max(value) from metrics where run_id = ? and name = ?", run_id, metric) or 0)
+        for name, metric in SO_FAR.items()
+    }
+    return sums | last
 
 
 def _rapl(powercap: Path) -> list[tuple[Counter, float]]:

@@ -320,7 +320,7 @@ def _tell(
     if step.step and step.step % every and step.held_out_loss is None and not step.ended:
         values = {"checkpoint": more["checkpoint"]}
     if step.loss is not None or step.step == 0:
-        used = {"cpu_seconds": spent.cpu_seconds, "energy_joules": spent.joules, "tokens": step.tokens}
+        used = {"cpu_seconds": spent.cpu_seconds, "energy_joules": spent.joules}
         runs.record(db, run_id, token, {**values, **used}, step=step.step)
     if step.step == 0 or step.checkpoint:
         runs.heartbeat(db, run_id, token, steps_total=step.steps_total)

@@ -24,7 +24,7 @@ def several(db, text: str) -> None:
     chosen = table(found)
     members = one_set(found)
     labels = {run["run_id"]: f"{run['run']} ({run['run_id']})" for run in found["runs"] if run["run_id"] in members}
-    overlaid.curves(db, labels, chosen)
+    overlaid.losses(db, labels, chosen)
     overlaid.parallel(found, list(labels), chosen)
     settings(found)
 

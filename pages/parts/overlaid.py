@@ -2,28 +2,38 @@
 
 import streamlit as st
 
-from factory import charts
+from factory import charts, run_charts
 from factory.adapters import comparison
-from factory.training import runs
+from factory.training import curves
+from pages.parts.curves import controls
 
+NAMES = ("loss", "held_out_loss", *filter(None, curves.AXES.values()))
 POINTS = 4000  # of all curves together: what a browser draws at once
 
 
-def curves(db, labels: dict[int, str], chosen: int | None) -> None:
-    """The losses of a set over each other."""
+def losses(db, labels: dict[int, str], chosen: int | None) -> None:
+    """The losses of a set over each other, along what all of them wrote down."""
     st.subheader("Losses", anchor=False)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        weight = st.slider("Smoothing", 0.0, 0.95, 0.6, 0.05, key="smoothing", width=260)
-        training = st.toggle("Training loss", value=len(labels) <= charts.NAMED_CURVES, key="training")
-        log = st.toggle("Log scale", key="log")
-    names = ("loss", "held_out_loss") if training else ("held_out_loss",)
     each = max(40, POINTS // len(labels))
-    read = {label: runs.metrics(db, run_id, names, points=each) for run_id, label in labels.items()}
-    drawn = {label: got for label, got in read.items() if any(got.values())}
-    if not drawn:
+    read = {label: curves.read(db, run_id, NAMES, points=each) for run_id, label in labels.items()}
+    read = {label: found for label, found in read.items() if found["loss"] or found["held_out_loss"]}
+    if not read:
         st.info("None of these runs has numbers yet.")
         return
-    st.plotly_chart(charts.overlay(drawn, smoothing=weight, log=log, highlighted=labels.get(chosen)), key="overlay")
+    shared = [axis for axis in curves.AXES if all(axis in curves.axes(found) for found in read.values())]
+    weight, log, axis = controls(shared)
+    training = st.toggle("Training loss too", value=len(labels) <= charts.NAMED_CURVES, key="training", bind="query-params")
+    unit = 60 if axis == "time" else 1
+    drawn = {}
+    for label, found in read.items():
+        ruler = found[curves.AXES[axis]] if curves.AXES[axis] else ()
+        drawn[label] = {
+            name: [(x / unit, y) for x, y in curves.along(found[name], ruler)]
+            for name in (("loss", "held_out_loss") if training else ("held_out_loss",))
+        }
+    title = run_charts.TITLES[axis] + (" (minutes)" if axis == "time" else "")
+    figure = charts.overlay(drawn, x=title, smoothing=weight, log=log, highlighted=labels.get(chosen))
+    st.plotly_chart(figure, key="overlay")
 
 
 def parallel(found, run_ids: list[int], chosen: int | None) -> None:
