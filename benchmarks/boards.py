@@ -27,7 +27,7 @@ from factory.adapters import comparison, evaluation, forgetting, kept
 from factory.base import people, store
 from factory.base.settings import Settings
 from factory.credit import leaderboards
-from factory.training import recipes, runs
+from factory.training import curves, recipes, runs
 from tests import credit_rows as rows
 
 ROOT, COMPARED = "a" * 64, 50
@@ -57,9 +57,9 @@ def fill(db: Database, count: int, *, steps: int) -> list[int]:
         passages = [(300.0 + draws.random(), 100) for _ in range(24)]
         figures = {"base_loss": 3.0, "tuned_loss": 3.02, "difference": 0.02, "low": 0.01, "high": 0.03}
         forgetting.write(db, evaluation_id, figures, passages, passages)
-        curve = [(run_id, "loss", step, base * math.exp(-step / steps / 3), 1.0) for step in range(1, steps + 1)]
-        curve += [(run_id, "held_out_loss", step, tuned, 1.0) for step in range(0, steps + 1, max(1, steps // 8))]
-        db.conn.executemany("insert into metrics (run_id, name, step, value, at) values (?, ?, ?, ?, ?)", curve)
+        points = [(run_id, "loss", step, base * math.exp(-step / steps / 3), 1.0) for step in range(1, steps + 1)]
+        points += [(run_id, "held_out_loss", step, tuned, 1.0) for step in range(0, steps + 1, max(1, steps // 8))]
+        db.conn.executemany("insert into metrics (run_id, name, step, value, at) values (?, ?, ?, ?, ?)", points)
         made.append(run_id)
     return made
 
@@ -97,8 +97,8 @@ def board_by_one(db: Database) -> list[int]:
 def compare(db: Database, run_ids: list[int]) -> list[int]:
     """A comparison as the page asks for it, curves and parallel coordinates drawn; runs in the order of their rank."""
     found = comparison.compare(db, run_ids)
-    curves = {str(run_id): runs.metrics(db, run_id, ("held_out_loss",), points=80) for run_id in run_ids}
-    charts.overlay(curves, smoothing=0.6).to_json()
+    read = {str(run_id): curves.metrics(db, run_id, ("loss", "held_out_loss"), points=80) for run_id in run_ids}
+    charts.overlay(read, smoothing=0.6).to_json()
     charts.parallel(comparison.dimensions(found, run_ids), colours=[run["held_out_loss"] for run in found["runs"]]).to_json()
     json.dumps(found)
     return list(found["sets"][0]["runs"])

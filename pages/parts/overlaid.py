@@ -7,30 +7,28 @@ from factory.adapters import comparison
 from factory.training import curves
 from pages.parts.curves import controls
 
-NAMES = ("loss", "held_out_loss", *filter(None, curves.AXES.values()))
+RULERS = tuple(filter(None, curves.AXES.values()))
 POINTS = 4000  # of all curves together: what a browser draws at once
 
 
 def losses(db, labels: dict[int, str], chosen: int | None) -> None:
     """The losses of a set over each other, along what all of them wrote down."""
     st.subheader("Losses", anchor=False)
+    training = st.toggle("Training loss too", value=len(labels) <= charts.NAMED_CURVES, key="training", bind="query-params")
+    names = ("loss", "held_out_loss") if training else ("held_out_loss",)
     each = max(40, POINTS // len(labels))
-    read = {label: curves.read(db, run_id, NAMES, points=each) for run_id, label in labels.items()}
-    read = {label: found for label, found in read.items() if found["loss"] or found["held_out_loss"]}
+    read = {label: curves.read(db, run_id, (*names, *RULERS), points=each) for run_id, label in labels.items()}
+    read = {label: found for label, found in read.items() if any(found[name] for name in names)}
     if not read:
         st.info("None of these runs has numbers yet.")
         return
     shared = [axis for axis in curves.AXES if all(axis in curves.axes(found) for found in read.values())]
     weight, log, axis = controls(shared)
-    training = st.toggle("Training loss too", value=len(labels) <= charts.NAMED_CURVES, key="training", bind="query-params")
     unit = 60 if axis == "time" else 1
     drawn = {}
     for label, found in read.items():
         ruler = found[curves.AXES[axis]] if curves.AXES[axis] else ()
-        drawn[label] = {
-            name: [(x / unit, y) for x, y in curves.along(found[name], ruler)]
-            for name in (("loss", "held_out_loss") if training else ("held_out_loss",))
-        }
+        drawn[label] = {name: [(x / unit, y) for x, y in curves.along(found[name], ruler)] for name in names}
     title = run_charts.TITLES[axis] + (" (minutes)" if axis == "time" else "")
     figure = charts.overlay(drawn, x=title, smoothing=weight, log=log, highlighted=labels.get(chosen))
     st.plotly_chart(figure, key="overlay")
