@@ -154,7 +154,7 @@ def _rows(commands: Commands) -> None:
 
 def _training(commands: Commands, *, with_knobs: bool) -> None:
     train = _leaf(commands, "train", "training:train", "train an adapter on a frozen version, through to its credits")
-    _choice(train, with_knobs=with_knobs)
+    _choice(train, with_knobs=with_knobs, several=True)
     train.add_argument("--name", default="")
     train.add_argument("--detach", action="store_true", help="leave it in the queue and return at once")
     train.add_argument("--preflight", action="store_true", help="try the longest packs first, some 20 seconds")
@@ -203,9 +203,15 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)
 
 
-def _choice(command: argparse.ArgumentParser, *, with_knobs: bool) -> None:
-    """What to train on and how: a version, and a preset or file with an option for every knob."""
-    command.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
+def _choice(command: argparse.ArgumentParser, *, with_knobs: bool, several: bool = False) -> None:
+    """What to train on and how: a version (or `several`), and a preset or file with an option for every knob."""
+    if several:
+        command.add_argument(
+            "--dataset", required=True, action="append", metavar="SLUG[@N][:WEIGHT]",
+            help="without a number the newest version; repeated, they are mixed, and the first one's held-out set counts",
+        )  # fmt: skip
+    else:
+        command.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
     command.add_argument("--preset", help="a recipe to start from")
     command.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
     if with_knobs:

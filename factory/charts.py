@@ -255,3 +255,25 @@ def _short(text: str, most: int = 28) -> str:
     'aaaaaaaaaaaaaaaaaaaaaaaaaaa…'
     """
     return html.escape(text if len(text) <= most else text[: most - 1] + "…")
+
+
+def adapter_places(matrices: Sequence[tuple[int, str, str]], trained: Mapping[tuple[int, str], int]) -> go.Figure:
+    """A model as blocks (across) by matrices (down): (block, name, part) each, coloured by the numbers `trained` there."""
+    names = list(dict.fromkeys(f"{part} · {name}" for _, name, part in matrices))
+    blocks = sorted({block for block, _, _ in matrices})
+    height = {f"{part} · {name}": place for place, (name, part) in enumerate(dict.fromkeys((n, p) for _, n, p in matrices))}
+    grid = [[0] * len(blocks) for _ in names]
+    across = {block: place for place, block in enumerate(blocks)}
+    for block, name, part in matrices:
+        grid[height[f"{part} · {name}"]][across[block]] = trained.get((block, name), 0)
+    figure = _figure(x="block", height=120 + 26 * len(names))
+    figure.add_trace(
+        go.Heatmap(
+            z=grid, x=blocks, y=names, xgap=2, ygap=2, zmin=0, zmax=max(1, *(max(row) for row in grid)), showscale=False,
+            colorscale=[[0, "rgba(128,128,128,0.15)"], [1e-9, COLOURS[5]], [1, COLOURS[0]]],
+            hovertemplate="block %{x}, %{y}: %{z:,} trained<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_layout(hovermode="closest")
+    figure.update_yaxes(autorange="reversed")
+    return figure

@@ -7,7 +7,7 @@ from factory.base.errors import Invalid
 from factory.intake import datasets
 from factory.training import estimate, models, recipes, runs
 from pages import frame
-from pages.parts import sliders, tokens
+from pages.parts import sliders, sources, targets, tokens
 
 FITS = {"fits": ("green", "fits this machine"), "tight": ("orange", "tight on this machine"), "no": ("red", "does not fit")}
 
@@ -66,20 +66,21 @@ def show_estimate(guess, recipe, version) -> None:
     st.plotly_chart(charts.schedule(rates), key="schedule", config={"displayModeBar": False})
 
 
-def launch_card(db, person, version, recipe, problems) -> None:
+def launch_card(db, person, version, more, recipe, problems) -> None:
     """Step 4: what this choice takes on this machine, and the start button."""
     st.subheader("4 · Check and start", anchor=False)
     if problems:
         frame.refuse(Invalid(problems))
         return
-    guess = runs.estimate_for(db, frame.settings(), version_id=version["id"], recipe=recipe)
+    mixed = {"weight": version.get("weight", 1.0), "more": [(other["id"], other["weight"]) for other in more]}
+    guess = runs.estimate_for(db, frame.settings(), version_id=version["id"], recipe=recipe, **mixed)
     show_estimate(guess, recipe, version)
     name = st.text_input("Name of the run", placeholder="optional", max_chars=80)
     if st.button(
         "Start the training", type="primary", icon=":material/play_arrow:", disabled=guess.fits == "no", width="stretch"
     ):
         run_id = runs.create(
-            db, person=person, version_id=version["id"], recipe=recipe, name=name, settings=frame.settings()
+            db, person=person, version_id=version["id"], recipe=recipe, name=name, settings=frame.settings(), **mixed
         )
         frame.done("The run is in the queue.")
         st.switch_page("runs.py", query_params={"run": str(run_id)})
@@ -87,8 +88,8 @@ def launch_card(db, person, version, recipe, problems) -> None:
     with st.expander("Recipe as YAML, and as a command", icon=":material/code:"):
         st.code(text, language="yaml")
         st.download_button("Download recipe.yaml", text, "recipe.yaml", "application/yaml")
-        command = f".venv/bin/python -m factory train --dataset {version['slug']}@{version['number']} --recipe recipe.yaml"
-        st.code(command, language="bash", wrap_lines=True)
+        data = " ".join(f"--dataset {sources.as_typed(each)}" for each in (version, *more))
+        st.code(f".venv/bin/python -m factory train {data} --recipe recipe.yaml", language="bash", wrap_lines=True)
 
 
 with frame.page("Train", "builder", about="Four steps to a run. Every number on the card follows the sliders.") as (
@@ -98,12 +99,14 @@ with frame.page("Train", "builder", about="Four steps to a run. Every number on 
     left, right = st.columns([3, 2], gap="large")
     with left:
         version = choose_data(db)
+        more = sources.choose(db, version)
         seen = st.container()
         model = choose_model()
         st.subheader("3 · Method and sliders", anchor=False)
         machine = estimate.machine(frame.settings())
         recipe = sliders.choose(model, machine=machine, held_out=bool(version["held_out_root"]))
+        targets.show(recipe, model)
         with seen:
             tokens.show(db, person, version, recipe)
     with right.container(border=True):
-        launch_card(db, person, version, recipe, recipes.problems(recipe, machine=machine, model=model))
+        launch_card(db, person, version, more, recipe, recipes.problems(recipe, machine=machine, model=model))

@@ -13,7 +13,7 @@ from factory.adapters import evaluation, forgetting, kept, reproduction
 from factory.base import store
 from factory.intake import datasets
 from factory.intake import policy as policies
-from factory.training import recipes, runs
+from factory.training import mixture, recipes, runs
 
 LOADING = """\
 from peft import PeftModel
@@ -65,7 +65,7 @@ def card(db: Database, adapter_id: int) -> str:
         _results(measured),
         *([forgetting.in_words(forgetting.find(db, measured["id"]))] if measured else []),
         "## Data",
-        _data(db, version),
+        "\n\n".join(_data(db, source) for source in mixture.of_run(db, run["id"])),
         "## Recipe",
         fenced(recipes.to_yaml(run["recipe"]), "yaml"),
         "## How to load it",
@@ -142,7 +142,8 @@ def _results(measured: dict[str, Any] | None) -> str:
 def _data(db: Database, version: dict[str, Any]) -> str:
     lines = [
         f"Version {version['number']} of {plain(version['title'])} (`{version['slug']}`): {version['row_count']:,} accepted"
-        f" rows, Merkle root `{version['root']}`, licence {plain(version['licence'])}.",
+        f" rows, Merkle root `{version['root']}`, licence {plain(version['licence'])}."
+        + (f" Weight {version['weight']:g}." if version["weight"] != 1 else ""),
         "",
         "| contributor | accepted rows |",
         "|---|---:|",

@@ -21,7 +21,7 @@ from factory.base.errors import NotFound, Unavailable
 from factory.base.people import Person, need
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
-from factory.training import models, recipes, runs, sources
+from factory.training import mixture, models, recipes, runs, sources
 
 TOKENIZER = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -114,13 +114,12 @@ def _known(db: Database, settings: Settings, adapter_id: int, digest: str) -> di
 def _contents(db: Database, settings: Settings, adapter: dict[str, Any], place: Path) -> dict[str, bytes]:
     """Every file of the export by name."""
     run = runs.get(db, adapter["run_id"])
-    version = datasets.version(db, adapter["version_id"])
     base = models.find(settings, adapter["model_name"])
     contents = {name: (place / name).read_bytes() for name in (kept.WEIGHTS, kept.CONFIG, kept.SHEET)}
     contents["README.md"] = cards.card(db, adapter["id"]).encode()
     contents["recipe.yaml"] = recipes.to_yaml(run["recipe"]).encode()
-    contents["data_manifest.json"] = _manifest(db, version)
-    contents["LICENSE.md"] = _licences(version, cards.base_of(run), base).encode()
+    contents["data_manifest.json"] = _manifest(db, mixture.of_run(db, run["id"]))
+    contents["LICENSE.md"] = _licences(mixture.of_run(db, run["id"]), cards.base_of(run), base).encode()
     contents["try_it.py"] = Path(try_it.__file__).read_bytes()
     if base is not None:
         kept.need_fit(kept.sheet(place), model_hash=base["hash"], template_hash=base["template_hash"])
@@ -140,28 +139,36 @@ def _json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-def _manifest(db: Database, version: dict[str, Any]) -> bytes:
+def _manifest(db: Database, versions: Sequence[dict[str, Any]]) -> bytes:
+    """The first version with all its rows, and, where several were mixed, the others under "more"."""
+    first, *more = (_listed(db, version) for version in versions)
+    return _json({**first, "more": more} if more else first)
+
+
+def _listed(db: Database, version: dict[str, Any]) -> dict[str, Any]:
     hashes = [hashlib.sha256(content.encode()).hexdigest() for _, _, content in datasets.version_content(db, version["id"])]
-    return _json(
-        {
-            "dataset": version["slug"],
-            "title": version["title"],
-            "licence": version["licence"],
-            "version": version["number"],
-            "merkle_root": version["root"],
-            "held_out_merkle_root": version["held_out_root"],
-            "rows": len(hashes),
-            "content_sha256": hashes,
-        }
-    )
+    return {
+        "dataset": version["slug"],
+        "title": version["title"],
+        "licence": version["licence"],
+        "version": version["number"],
+        "merkle_root": version["root"],
+        "held_out_merkle_root": version["held_out_root"],
+        **({"weight": version["weight"]} if version["weight"] != 1 else {}),
+        "rows": len(hashes),
+        "content_sha256": hashes,
+    }
 
 
-def _licences(version: dict[str, Any], base: str, facts: dict[str, Any] | None) -> str:
+def _licences(versions: Sequence[dict[str, Any]], base: str, facts: dict[str, Any] | None) -> str:
     base_licence = f"under the licence {cards.plain(str(facts['licence']))}" if facts else "under its own licence"
-    return (
-        "# Licences\n\n"
+    data = "".join(
         f"- These weights were learned from accepted rows of {cards.plain(version['title'])}, which their contributors gave"
         f" under {cards.plain(version['licence'])}; use it under the same terms and name them (README.md lists them).\n"
+        for version in versions
+    )
+    return (
+        f"# Licences\n\n{data}"
         f"- They work only together with the base model {cards.plain(base)}, which is published {base_licence}.\n"
         "- The tokenizer and chat template here are the base model's and stand under its licence.\n"
     )

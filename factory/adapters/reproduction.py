@@ -23,7 +23,7 @@ from factory.base import store
 from factory.base.errors import Conflict, NotFound
 from factory.base.people import Person, need
 from factory.base.settings import Settings
-from factory.training import circumstances, recipes, runs
+from factory.training import circumstances, mixture, recipes, runs
 
 LOSS, HELD_OUT, WEIGHTS = 0.02, 0.01, 0.1  # relative, see above
 OF_THE_RUN_ITSELF = ("reproduces", "threads_wanted", "recipe_hash")  # in a manifest, and no reason for anything
@@ -53,6 +53,7 @@ def begin(db: Database, settings: Settings, run_id: int, *, person: Person) -> i
     again = runs.create(
         db, person=person, version_id=run["version_id"], recipe=run["recipe"], settings=settings, parent_run_id=run_id,
         name=f"Again: {run['name']}"[:80].rstrip(), manifest={key: value for key, value in wanted.items() if value},
+        **mixture.again(db, run_id),
     )  # fmt: skip
     with store.writing(db):
         record = {"run_id": again, "original_run_id": run_id, "person_id": person.id, "asked_at": store.now()}

@@ -211,9 +211,11 @@ def recipe_wanted(preset: str | None, changes: dict[str, Any]) -> recipes.Recipe
 def create_run(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> shapes.Run:
     recipe = recipe_wanted(wanted.preset, wanted.recipe)
     version = version_numbered(db, wanted.dataset, wanted.version)
+    more = [(version_numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
     run_id = runs.create(
-        db, person=person, version_id=version["id"], recipe=recipe, name=wanted.name, settings=settings, anyway=wanted.anyway
-    )
+        db, person=person, version_id=version["id"], recipe=recipe, name=wanted.name, settings=settings,
+        weight=wanted.weight, more=more, anyway=wanted.anyway,
+    )  # fmt: skip
     return _run(runs.get(db, run_id))
 
 

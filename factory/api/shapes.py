@@ -153,6 +153,14 @@ class VersionRow(BaseModel):
     messages: list[Message]
 
 
+class Source(BaseModel):
+    """A further version to mix in: how often its rows come in an epoch is its weight."""
+
+    dataset: str
+    version: int | None = None
+    weight: float = 1.0
+
+
 class NewRun(BaseModel):
     """What to train: a dataset, one of its versions (default: the newest), and what differs from a preset."""
 
@@ -161,6 +169,8 @@ class NewRun(BaseModel):
     )
     dataset: str
     version: int | None = None
+    weight: float = 1.0
+    more: list[Source] = Field(default=[], description="Further versions, mixed with the first one's rows.")
     preset: str | None = None
     recipe: dict[str, Any] = Field(default={}, description="Settings as `GET /recipes` lists them.")
     name: str = ""

@@ -29,7 +29,7 @@ UNCHANGING = (
     *("policies", "held_out_sets", "held_out_rows", "submissions", "examples", "findings", "verdicts", "decisions"),
     *("gold_verdicts", "review_conflicts"),
     *("withdrawals", "dataset_versions", "version_rows", "metrics", "evaluations", "evaluation_rows", "generations"),
-    *("samples", "forgetting", "forgetting_chunks", "preflights"),
+    *("samples", "forgetting", "forgetting_chunks", "preflights", "run_sources"),
     *("attributions", "attribution_rows", "attribution_people", "ledger_transactions", "ledger_entries"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,18 @@ def file_at(path: Path) -> Path:
     if not path.is_file():
         raise Invalid(f"{path} is not a file; name one file.")
     return path
+
+
+def versions_named(db: Database, texts: Sequence[str]) -> list[tuple[dict[str, Any], float]]:
+    """The versions that `SLUG[@N][:WEIGHT]` name, with their weights. Raises NotFound, Invalid."""
+    found = []
+    for text in texts:
+        name, colon, weight = text.rpartition(":")
+        try:
+            found.append((version_named(db, name if colon else text), float(weight) if colon else 1.0))
+        except ValueError as problem:
+            raise Invalid(f"{text!r} has no weight after its colon; write {name}:0.5 for every second row.") from problem
+    return found
 
 
 def version_named(db: Database, text: str) -> dict[str, Any]:

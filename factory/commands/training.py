@@ -16,22 +16,23 @@ import yaml
 from factory import terminal
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
-from factory.commands.desk import Desk, file_at, fraction_told, say, told, version_named
+from factory.commands.desk import Desk, file_at, fraction_told, say, told, versions_named
 from factory.training import preflight, recipes, runs
 from factory.training import worker as workers
 
 
 def train(desk: Desk, arguments: argparse.Namespace) -> int:
     """Queue a run and follow it to its credits, with a worker of its own where none is alive."""
-    version = version_named(desk.db, arguments.dataset)
+    (version, weight), *more = versions_named(desk.db, arguments.dataset)
     recipe = recipe_typed(arguments)
-    for warning in recipes.warnings(recipe, version["row_count"]):
+    rows = version["row_count"] + sum(other["row_count"] for other, _ in more)
+    for warning in recipes.warnings(recipe, rows, held_out=bool(version["held_out_root"])):
         told(f"Note: {warning}")
     if arguments.preflight:
         told(tried(desk, version["id"], recipe)["verdict"])
     run_id = runs.create(
         desk.db, person=desk.person, version_id=version["id"], recipe=recipe, name=arguments.name, settings=desk.settings,
-        anyway=arguments.anyway,
+        weight=weight, more=[(other["id"], times) for other, times in more], anyway=arguments.anyway,
     )  # fmt: skip
     if arguments.detach:
         run = runs.get(desk.db, run_id)

@@ -31,7 +31,7 @@ from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
 from factory.intake.merkle import merkle_root
-from factory.training import encoding, models, runs
+from factory.training import encoding, mixture, models, runs
 
 METHOD, VERSION = "damped_fisher", 1
 DAMPING = 0.1  # of the mean eigenvalue
@@ -194,13 +194,13 @@ def _encoded(
     kept.need_fit(sheet, model_hash=base["hash"], template_hash=models.template_hash(tokenizer))
     if model.dtype == torch.float32:  # in fewer bits the sum would be another model
         model.merge_adapter()
-    rows = list(datasets.version_content(db, version["id"]))
+    rows = mixture.material(db, mixture.of_run(db, adapter["run_id"]), recipe).rows
     training = [
         encoding.encode(
-            tokenizer, formats.messages(content), example_id=example_id, system_prompt=recipe.system_prompt,
+            tokenizer, formats.messages(row.content), example_id=row.example_id, system_prompt=recipe.system_prompt,
             max_length=recipe.max_length, completions_only=recipe.completions_only, mask_history=recipe.mask_history,
         )
-        for _, example_id, content in rows
+        for row in rows
     ]  # fmt: skip
     held_out = [
         encoding.encode(
@@ -209,7 +209,7 @@ def _encoded(
         )
         for position, content in enumerate(datasets.held_out_content(db, version["held_out_set_id"]))
     ]  # fmt: skip
-    return model, [example_id for _, example_id, _ in rows], training, held_out
+    return model, [row.example_id for row in rows], training, held_out
 
 
 def owners(db: Database, examples: Sequence[int]) -> dict[int, int]:

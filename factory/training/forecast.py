@@ -17,7 +17,7 @@ from factory.base import store
 from factory.base.errors import Conflict, Invalid
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
-from factory.training import circumstances, encoding, fitting, models, observed, recipes
+from factory.training import circumstances, encoding, fitting, mixture, models, observed, recipes
 from factory.training import estimate as estimates
 from factory.training.estimate import Estimate, Observation
 from factory.training.fitting import Change
@@ -58,19 +58,42 @@ class Ground:
         )
 
 
-def ground(db: Database, settings: Settings, *, version_id: int, model_name: str) -> Ground:
-    """What is known before a recipe is chosen; counts the version's tokens the first time. Raises NotFound."""
+def ground(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    model_name: str,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> Ground:
+    """What is known before a recipe is chosen; counts the version's tokens the first time. Raises NotFound.
+
+    With `more` versions or a weight the rows are those of one epoch of the mixture.
+    """
     model = models.get(settings, model_name)
-    counted = _token_counts(db, settings, version_id, model)
-    return Ground(model, machine_now(db, settings), datasets.version(db, version_id)["root"], counted)
+    counted, root = _token_counts(db, settings, version_id, model), datasets.version(db, version_id)["root"]
+    if more or weight != 1:
+        mixed = [(counted["rows"], weight)]
+        mixed += [(_token_counts(db, settings, other, model)["rows"], times) for other, times in more]
+        counted, root = {**counted, "rows": mixture.in_epoch(mixed)}, f"{root}, mixed"  # measured alone, it tells less
+    return Ground(model, machine_now(db, settings), root, counted)
 
 
-def estimate_for(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> Estimate:
+def estimate_for(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> Estimate:
     """What this recipe on this version would take here, with what preflights and earlier runs of the model took.
 
     A few milliseconds after the first call for a version, which counts its tokens. Raises NotFound.
     """
-    here = ground(db, settings, version_id=version_id, model_name=recipe.base_model)
+    here = ground(db, settings, version_id=version_id, model_name=recipe.base_model, weight=weight, more=more)
     return here.estimate(recipe, here.seen(db, recipe))
 
 

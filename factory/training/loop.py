@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from factory.training import adapter, checkpoints, encoding, failures, fastpath, recipes, starts
+from factory.training import adapter, checkpoints, encoding, failures, fastpath, mixture, recipes, starts
 from factory.training.adapter import with_adapter
 from factory.training.checkpoints import State
 from factory.training.encoding import EncodedRow
@@ -71,7 +70,7 @@ def train(
     weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
     optimizer = adapter.optimizer(tuned, recipe)
     print(fastpath.sentence(tuned.train()), flush=True)  # into the run's log
-    total = recipes.steps_total(recipe, len(rows))
+    total = recipes.steps_total(recipe, in_epoch := mixture.epoch_size([row.weight for row in rows]))
     measure_at = {round(total * place / (recipe.evaluations + 1)) for place in range(recipe.evaluations + 1)} | {total}
     state = checkpoints.load(folder, model=tuned, optimizer=optimizer) if resume else None
     if state is None:
@@ -96,7 +95,7 @@ def train(
             state = dataclasses.replace(state, ended="done")
         save = measure or state.ended is not None or _due(recipe, step, time.monotonic() - saved_at)
         tokens = sum(len(row.tokens) for row in batch)
-        epoch, labels = step / recipes.steps_per_epoch(recipe, len(rows)), sum(row.label_tokens for row in batch)
+        epoch, labels = step / recipes.steps_per_epoch(recipe, in_epoch), sum(row.label_tokens for row in batch)
         told = Step(
             step, total, epoch=epoch, loss=loss, learning_rate=rate, gradient_norm=norm, tokens=tokens, label_tokens=labels,
             tokens_per_second=tokens / seconds, memory_bytes=memory, held_out_loss=held, checkpoint=save, ended=state.ended,
@@ -122,10 +121,13 @@ def _untouched(
 
 
 def rows_of_step(rows: Sequence[EncodedRow], recipe: Recipe, step: int) -> list[EncodedRow]:
-    """The rows of optimizer step `step` (from 1): each epoch in its own seeded order, the last step what is left over."""
-    epoch, place = divmod(step - 1, recipes.steps_per_epoch(recipe, len(rows)))
-    order = list(range(len(rows)))
-    random.Random(f"{recipe.seed}-{epoch}").shuffle(order)
+    """The rows of optimizer step `step` (from 1): each epoch in its own seeded order, the last step what is left over.
+
+    A row of weight 2 comes twice in an epoch, of rows of weight 0.5 half are drawn.
+    """
+    weights = [row.weight for row in rows]
+    epoch, place = divmod(step - 1, recipes.steps_per_epoch(recipe, mixture.epoch_size(weights)))
+    order = mixture.epoch_order(weights, seed=recipe.seed, epoch=epoch)
     return [rows[at] for at in order[place * recipe.effective_batch : (place + 1) * recipe.effective_batch]]
 
 

@@ -18,6 +18,7 @@ class EncodedRow:
     supervised: tuple[bool, ...]
     truncated: bool = False
     answers: tuple[tuple[int, int], ...] = ()  # where each assistant turn begins and ends, were nothing cut
+    weight: float = 1.0  # how often it comes in an epoch
 
     @cached_property
     def label_tokens(self) -> int:

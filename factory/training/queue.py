@@ -20,7 +20,7 @@ from factory.base import store
 from factory.base.errors import Conflict, Invalid
 from factory.base.people import Person
 from factory.base.settings import Settings
-from factory.training import checkpoints, device, estimate, recipes, run_rows, runs
+from factory.training import checkpoints, device, estimate, mixture, recipes, run_rows, runs
 from factory.training.device import Holder
 from factory.training.recipes import Recipe
 
@@ -91,6 +91,7 @@ def clone(db: Database, settings: Settings, run_id: int, *, person: Person, chan
         settings=settings,
         name=name,
         parent_run_id=run_id,
+        **mixture.again(db, run_id),
     )
 
 
@@ -182,6 +183,7 @@ def extend(db: Database, settings: Settings, run_id: int, *, person: Person, epo
             name=name or _name(parent["name"], f"{epochs:g} epochs more"),
             parent_run_id=run_id,
             starts_from=run_id,
+            **mixture.again(db, run_id),
         )
         checkpoints.begin_from(settings.runs / parent["folder"], settings.runs / runs.get(db, made)["folder"])
         run_rows.copy_metrics(db, run_id, made, steps=step)

@@ -26,8 +26,7 @@ from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed
 from factory.base.people import Person
 from factory.base.settings import Settings
-from factory.intake import datasets
-from factory.training import estimate, forecast, models, recipes, run_rows
+from factory.training import estimate, forecast, mixture, models, recipes, run_rows
 from factory.training.curves import metrics
 from factory.training.device import process_lives
 from factory.training.forecast import estimate_for, predicted_against_measured, seconds_left
@@ -57,9 +56,12 @@ def create(
     priority: int = 0,
     anyway: bool = False,
     manifest: dict[str, Any] | None = None,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
 ) -> int:
     """Put a run in the queue and return its id; needs the role builder.
 
+    `more` are further versions with their weights, mixed with the first one's rows; see `mixture`.
     It waits behind all of its `priority` or a higher one; `starts_from` is a run that it extends, see `queue.extend`.
     Recipe, data root, model hash, library versions and the estimate are stored now, before anything runs; `manifest` is
     stored with them.
@@ -67,10 +69,8 @@ def create(
     it is to be queued `anyway`, where it would not fit this machine.
     """
     people.need(person, "builder")
-    problems = recipes.problems(recipe)
-    if problems:
-        raise Invalid(problems)
-    version = datasets.version(db, version_id)
+    sources = [(version_id, weight), *more]
+    version = mixture.checked(db, sources)[0]
     model = models.get(settings, recipe.base_model)
     if parent_run_id is not None:
         get(db, parent_run_id)
@@ -79,7 +79,7 @@ def create(
     problems += _problems_together(recipe, model, version, name)
     if problems:
         raise Invalid(problems)
-    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe)
+    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe, weight=weight, more=more)
     short = forecast.need_fit(db, settings, guess, version_id=version_id, recipe=recipe, anyway=anyway)
     record = {
         "name": name or f"{version['slug']} v{version['number']}, {recipe.method} r{recipe.rank}",
@@ -102,6 +102,7 @@ def create(
     }
     with store.writing(db):
         run_id = run_rows.add(db, record)
+        mixture.write(db, run_id, sources)
         run_rows.add_event(db, run_id, "queued", f"{person.display_name} put it in the queue.{short}")
     return run_id
 

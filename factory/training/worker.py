@@ -6,6 +6,7 @@ the next worker finds it through its row. Nothing here imports torch before a ru
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sqlite3
@@ -25,8 +26,21 @@ from sqlite_utils import Database
 from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
-from factory.intake import datasets, deadlines, formats
-from factory.training import beside, checkpoints, circumstances, device, encoding, energy, gates, models, queue, runs, watch
+from factory.intake import deadlines, formats
+from factory.training import (
+    beside,
+    checkpoints,
+    circumstances,
+    device,
+    encoding,
+    energy,
+    gates,
+    mixture,
+    models,
+    queue,
+    runs,
+    watch,
+)  # fmt: skip
 from factory.training.machine import peak_bytes, trainer_environment
 
 OVERDUE_SECONDS = 600.0  # between looks at what waits for review beyond its deadline
@@ -256,7 +270,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         if resumed[1].ended == "done" or (resumed[1].ended, run["wish"]) == ("stopped", "stop"):
             return str(resumed[1].ended)
     base = _base(settings, run)
-    datasets.verify_version(db, run["version_id"])
+    mixture.verify(db, run_id)
     began = time.monotonic()
     print(f"run {run_id}: loading {base['name']}", flush=True)
     circumstances.as_before(run["manifest"])
@@ -345,11 +359,12 @@ def _encoded(
             max_length=recipe.max_length, completions_only=recipe.completions_only, mask_history=recipe.mask_history,
         )  # fmt: skip
 
-    content_of = {example_id: content for _, example_id, content in datasets.version_content(db, run["version_id"])}
-    rows = [encoded(content, example_id) for example_id, content in content_of.items()]
-    version = datasets.version(db, run["version_id"])
-    sealed = datasets.held_out_content(db, version["held_out_set_id"]) if version["held_out_set_id"] else []
-    held_out = [encoded(content, place) for place, content in enumerate(sealed)]
+    found = mixture.material(db, mixture.of_run(db, run["id"]), recipe)
+    content_of = {row.example_id: row.content for row in found.rows}
+    rows = [dataclasses.replace(encoded(row.content, row.example_id), weight=row.weight) for row in found.rows]
+    held_out = [encoded(content, place) for place, content in enumerate(found.held_out)]
+    for words in found.notes:
+        runs.note(db, run["id"], "note", words)
     usable = [row for row in rows if row.label_tokens]
     if not usable:
         raise Invalid("No row has anything to train on within the maximum length; raise max_length, then start a new run.")

@@ -38,6 +38,14 @@ create table runs (
     error text
 ) strict;
 create index runs_status on runs (status, queue_order);
+create table run_sources (
+    run_id integer not null references runs(id),
+    position integer not null,                        -- 0 is runs.version_id, whose held-out set is measured on
+    version_id integer not null references dataset_versions(id),
+    weight real not null check (weight > 0),          -- how often its rows come in an epoch
+    primary key (run_id, position),
+    unique (run_id, version_id)
+) strict, without rowid;
 create table metrics (
     run_id integer not null references runs(id),
     name text not null,

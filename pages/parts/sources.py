@@ -1,0 +1,39 @@
+"""Further dataset versions for a run, each with its weight."""
+
+from typing import Any
+
+import streamlit as st
+
+from factory.intake import datasets
+from factory.training import mixture
+
+
+def as_typed(version: dict[str, Any]) -> str:
+    """A version as the command takes it."""
+    weight = version.get("weight", 1.0)
+    return f"{version['slug']}@{version['number']}" + (f":{weight:g}" if weight != 1 else "")
+
+
+def choose(db, first: dict[str, Any]) -> list[dict[str, Any]]:
+    """Versions to mix with the first one, with `weight`; the first one gets its `weight` too."""
+    others = {v["id"]: v for v in datasets.versions(db) if v["id"] != first["id"]}
+    if not others:
+        return []
+    with st.expander("Mix in further versions", icon=":material/library_add:"):
+        chosen = st.multiselect(
+            "Further versions", list(others), key="more-versions", max_selections=mixture.MOST - 1,
+            format_func=lambda i: f"{others[i]['title']}, version {others[i]['number']} ({others[i]['row_count']} rows)",
+        )  # fmt: skip
+        if not chosen:
+            st.caption("Rows of several versions can be mixed; each version's weight says how often its rows come.")
+            return []
+        for version in (first, *(others[i] for i in chosen)):
+            version["weight"] = st.number_input(
+                f"Weight of {version['slug']}@{version['number']}", mixture.LIGHTEST, mixture.HEAVIEST, 1.0, step=0.25,
+                key=f"weight-{version['id']}", help="1 takes every row once an epoch, 0.5 half of them, 2 each row twice.",
+            )  # fmt: skip
+        st.caption(
+            "What is measured on is the held-out set of the version chosen first. Rows of the others that are too close to it"
+            " are left out, and a row that is in several versions is trained on once. The token view shows the first one."
+        )
+    return [others[i] for i in chosen]
