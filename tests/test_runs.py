@@ -348,7 +348,7 @@ def test_the_time_left_follows_the_steps_that_were_made(db: Database, settings: 
         db.execute("update runs set steps_done = 40 where id = ?", [run_id])
     run = runs.get(db, run_id)
     assert run["steps_total"] == 60
-    assert runs.seconds_left(run) == pytest.approx(60.0)
+    assert runs.seconds_left(run) == pytest.approx(60.0, abs=0.01)  # the clock goes on meanwhile
 
 
 def test_estimates_come_without_torch_and_at_once_after_the_first(db: Database, settings: Settings, house: Any) -> None:
