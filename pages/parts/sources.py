@@ -29,11 +29,12 @@ def choose(db, first: dict[str, Any]) -> list[dict[str, Any]]:
             return []
         for version in (first, *(others[i] for i in chosen)):
             version["weight"] = st.number_input(
-                f"Weight of {version['slug']}@{version['number']}", mixture.LIGHTEST, mixture.HEAVIEST, 1.0, step=0.25,
+                f"Weight of {version['slug']}@{version['number']}",
+                mixture.LIGHTEST, mixture.HEAVIEST, 1.0, step=0.25,
                 key=f"weight-{version['id']}", help="1 takes every row once an epoch, 0.5 half of them, 2 each row twice.",
             )  # fmt: skip
         st.caption(
-            "What is measured on is the held-out set of the version chosen first. Rows of the others that are too close to it"
-            " are left out, and a row that is in several versions is trained on once. The token view shows the first one."
+            "What is measured on is the held-out set of the version chosen first. Rows of the others too close to it are left"
+            " out, and a row that is in several versions is trained on once. The token view shows the first one."
         )
     return [others[i] for i in chosen]
