@@ -34,7 +34,7 @@ def choose(db, first: dict[str, Any]) -> list[dict[str, Any]]:
                 key=f"weight-{version['id']}", help="1 takes every row once an epoch, 0.5 half of them, 2 each row twice.",
             )  # fmt: skip
         st.caption(
-            "What is measured on is the held-out set of the version chosen first. Rows of the others too close to it are left"
+            "What is measured on is the held-out set of the first version. Rows of the others too close to it are left"
             " out, and a row that is in several versions is trained on once. The token view shows the first one."
         )
     return [others[i] for i in chosen]
