@@ -61,16 +61,14 @@ def create(
 ) -> int:
     """Put a run in the queue and return its id; needs the role builder.
 
-    `more` are further versions with their weights, mixed with the first one's rows; see `mixture`.
-    It waits behind all of its `priority` or a higher one; `starts_from` is a run that it extends, see `queue.extend`.
-    Recipe, data root, model hash, library versions and the estimate are stored now, before anything runs; `manifest` is
-    stored with them.
+    `more` are further versions and their weights, see `mixture`; `starts_from` is a run that it extends, see `queue.extend`.
+    It waits behind all of its `priority` or a higher one. Recipe, data root, model hash, library versions, the estimate
+    and `manifest` are stored now, before anything runs.
     Raises NotAllowed, NotFound (version, model, parent), Invalid with every problem of the recipe, and Conflict, unless
     it is to be queued `anyway`, where it would not fit this machine.
     """
     people.need(person, "builder")
-    sources = [(version_id, weight), *more]
-    version = mixture.checked(db, sources)[0]
+    version = mixture.checked(db, sources := [(version_id, weight), *more])[0]
     model = models.get(settings, recipe.base_model)
     if parent_run_id is not None:
         get(db, parent_run_id)
