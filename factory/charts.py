@@ -277,3 +277,43 @@ def adapter_places(matrices: Sequence[tuple[int, str, str]], trained: Mapping[tu
     figure.update_layout(hovermode="closest")
     figure.update_yaxes(autorange="reversed")
     return figure
+
+
+def memory(parts: Mapping[str, int], *, available: int) -> go.Figure:
+    """What memory is for, as one bar of parts in bytes against what is free."""
+    figure = _figure(height=75, showlegend=False)
+    for place, (name, size) in enumerate(parts.items()):
+        figure.add_bar(
+            x=[size / 2**30], y=[""], orientation="h", name=name, marker_color=COLOURS[place % len(COLOURS)],
+            hovertemplate="%{x:.2f} GiB",
+        )  # fmt: skip
+    whole = sum(parts.values())
+    figure.add_vline(x=available / 2**30, line={"dash": "dot", "color": "#d62728"})
+    figure.update_layout(barmode="stack", bargap=0, hovermode="closest", margin={"l": 0, "r": 10, "t": 0, "b": 20})
+    most = max(whole * 1.15, min(available * 1.05, 3 * whole)) / 2**30
+    figure.update_xaxes(range=[0, most], ticksuffix=" GiB", nticks=5, title=None)
+    figure.update_yaxes(visible=False)
+    return figure
+
+
+def predicted(compared: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Predicted and measured side by side, each pair as shares of what was predicted.
+
+    `compared`: {"what", "predicted", "measured", "error_percent"}; what was not measured yet is left out.
+    """
+    rows = [row for row in compared if row["measured"] is not None and row["predicted"]]
+    figure = _figure(height=60 + 44 * len(rows))
+    names = [str(row["what"]) for row in rows]
+    figure.add_bar(
+        y=names, x=[100.0] * len(rows), orientation="h", name="predicted", marker_color=COLOURS[5],
+        text=[f"{row['predicted']:,.1f}" for row in rows], hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_bar(
+        y=names, x=[100 * row["measured"] / row["predicted"] for row in rows], orientation="h", name="measured",
+        marker_color=COLOURS[0], text=[f"{row['measured']:,.1f} ({row['error_percent']:+.0f}%)" for row in rows],
+        hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_layout(barmode="group", hovermode="closest")
+    figure.update_xaxes(ticksuffix="%")
+    figure.update_yaxes(autorange="reversed")
+    return figure

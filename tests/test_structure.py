@@ -24,8 +24,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " demo_reviewers datasets proofs publishing importing sample",
     "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels compiled"
     " attention lora decoder fastpath mixture encoding gates circumstances machine estimate fitting observed forecast"
-    " starts failures checkpoints adapter loop rehearsal energy device curves run_rows runs queue samples gauges reading"
-    " beside watch preflight worker tokens tokenising",
+    " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
+    " beside watch rehearsal preflight worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
     "api": "caller limit shapes routes versions tokens comparing review seen launch reproductions",

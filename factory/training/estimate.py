@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy
 
-from factory.training import places
+from factory.training import places, prompts
 from factory.training.machine import machine
 from factory.training.recipes import Recipe, steps_total
 
@@ -30,6 +30,8 @@ OPTIMIZER_BYTES = {"adamw": 8, "adamw_8bit": 2, "paged_adamw_8bit": 2, "adafacto
 START_SECONDS = 12.0  # imports and loading
 ROW_SECONDS = 0.001  # to render and tokenise a row
 SAVE_SECONDS = 0.3
+ANSWERS_SECONDS = 3.0
+ANSWERS_SHARE = 0.1  # of the time: rounds of answers between the first and the last wait until there is room
 CPU_EFFICIENCY = 0.65  # of the speed of one large matrix product, as measured in the whole loop
 GPU_EFFICIENCY = 0.30
 CURVE_TOKENS = 20_000  # of the held-out set are measured along the way; the evaluation afterwards takes all
@@ -55,6 +57,7 @@ class Observation:
     start_seconds: float = START_SECONDS
     row_seconds: float = ROW_SECONDS
     save_seconds: float = SAVE_SECONDS
+    answers_seconds: float = ANSWERS_SECONDS  # of one round of answers, written down as the model learns
     tokens: float = 1.0  # real tokens for one that was counted quickly
     label_share: float | None = None
     computed_share: float | None = None  # of the rows' tokens: a prefix that a pack shares is computed once
@@ -247,6 +250,9 @@ def _seconds(
     trained = steps * of(min(recipe.effective_batch, max(1, load.rows)), True)
     packs = trained + measurings * of(held_rows, False)
     whole = packs + saves * seen.save_seconds
+    if prompts.wanted(recipe.sample_prompts) and seen.answers_seconds:
+        rounds = 2 + min(recipe.evaluations if measurings else 0, int(ANSWERS_SHARE * whole / seen.answers_seconds))
+        whole += min(rounds, steps + 1) * seen.answers_seconds
     every = 60 * recipe.checkpoint_minutes
     saves_between = max(0, int(whole / every) - saves) if every else 0
     rows = load.rows + held_rows

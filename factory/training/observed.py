@@ -159,7 +159,8 @@ def _of_preflight(
         if held
         else factor,
         pack_seconds=each,
-        start_seconds=measured["start_seconds"],
+        start_seconds=measured["start_seconds"] + max(0.0, measured["first_answers_seconds"] - measured["answers_seconds"]),
+        answers_seconds=measured["answers_seconds"],
         row_seconds=measured["row_seconds"],
         save_seconds=measured["save_seconds"],
         tokens=measured["tokens_factor"],

@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from factory.base.errors import Invalid
 from factory.base.settings import Settings
 from factory.intake import datasets, formats
-from factory.training import encoding, loop, models, packing
+from factory.training import encoding, loop, models, packing, samples
 from factory.training.encoding import EncodedRow
 from factory.training.machine import peak_bytes
 from factory.training.recipes import Recipe
@@ -72,6 +72,8 @@ def measure(
     chosen = choose(tokenizer, content, counts, recipe)
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=_scratch(settings)) as folder:
         found = _train(model, chosen, recipe, Path(folder), bool(version["held_out_root"]), tell)
+        asked = samples.questions(db, {"recipe": recipe, "version_id": version["id"]})
+        found |= _answered(model, tokenizer, asked, recipe)
         found["start_seconds"] += verified + loaded + (loading - began - verified)
         peak = _peak(model)
         tell(0.85, "reading the saved state back")
@@ -202,6 +204,16 @@ def _train(model: Any, chosen: Chosen, recipe: Recipe, folder: Path, measured_to
         "save_seconds": saving,
         "checkpoint_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     }
+
+
+def _answered(model: Any, tokenizer: Any, asked: Any, recipe: Recipe) -> dict[str, float]:
+    """Seconds of the answers that a trainer writes down at its first and last step and where it measures."""
+    seconds = [0.0, 0.0]
+    for place in range(2 if asked else 0):  # the first round also loads what answering needs
+        began = time.monotonic()
+        samples.answers(model, tokenizer, asked, system_prompt=recipe.system_prompt)
+        seconds[place] = time.monotonic() - began
+    return {"first_answers_seconds": seconds[0], "answers_seconds": seconds[1]}
 
 
 def _sizes(rows: Sequence[EncodedRow], recipe: Recipe) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from factory import charts
 from factory.training import recipes, runs
 from pages import frame
 
@@ -19,7 +20,11 @@ def recipe_and_data(db, run) -> None:
 
 def measured(db, run) -> None:
     """What was predicted, and what came."""
-    st.dataframe(runs.predicted_against_measured(run), hide_index=True)
+    compared = runs.predicted_against_measured(run)
+    if run["measured"]:
+        st.plotly_chart(charts.predicted(compared), key="predicted", config={"displayModeBar": False})
+    st.dataframe(compared, hide_index=True)
+    st.caption(run["estimate"]["sure"])
 
 
 def what_happened(db, run) -> None:
