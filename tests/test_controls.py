@@ -221,3 +221,21 @@ def test_adam_and_its_memory_follow_the_recipe(fresh: Any) -> None:
     recipe = dataclasses.replace(BASE, adam_beta1=0.8, adam_beta2=0.95, weight_decay=0.1)
     (group,) = adapter.optimizer(adapter.with_adapter(fresh(), recipe), recipe).param_groups
     assert (group["betas"], group["weight_decay"]) == ((0.8, 0.95), 0.1)
+
+
+def test_credit_reads_the_gradients_of_a_dora_adapter_as_autograd_does(fresh: Any, rows: list[EncodedRow]) -> None:
+    from factory.credit import gradients
+
+    tuned = adapter_with(fresh, dora=True)
+    learnt = [weight for name, weight in tuned.named_parameters() if ".lora_A." in name or ".lora_B." in name]
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if ".lora_B." in name or "magnitude" in name:
+                weight.add_(torch.randn_like(weight) * 0.05)
+    tuned.eval()
+    found = gradients.of_rows(tuned, rows[:3], buckets=gradients.parameters(tuned))
+    for place, row in enumerate(rows[:3]):
+        tuned.zero_grad()
+        encoding.backward(tuned, encoding.packs([row])[0], divisor=1.0)
+        expected = torch.cat([weight.grad.flatten() for weight in learnt])
+        assert torch.allclose(torch.from_numpy(found[place]), expected, atol=1e-4 * float(expected.abs().max()))

@@ -186,13 +186,15 @@ def _encoded(
         )
     import torch
 
+    from factory.credit import gradients
+
     recipe = runs.get(db, adapter["run_id"])["recipe"]
     place = kept.folder(db, settings, adapter["id"])
     sheet = kept.sheet(place)
     model, tokenizer = models.load(settings, adapter["model_name"], adapter_folder=place)
     base = models.get(settings, adapter["model_name"])
     kept.need_fit(sheet, model_hash=base["hash"], template_hash=models.template_hash(tokenizer))
-    if model.dtype == torch.float32:  # in fewer bits the sum would be another model
+    if model.dtype == torch.float32 and not gradients.has_dora(model):  # in fewer bits the sum would be another model
         model.merge_adapter()
     rows = mixture.material(db, mixture.of_run(db, adapter["run_id"]), recipe).rows
     training = [

@@ -81,11 +81,29 @@ def _lora_layers(model: Any) -> list[tuple[Any, str]]:
 
     found = [(module, module.active_adapters[0]) for module in model.modules() if isinstance(module, LoraLayer)]
     found = [(layer, name) for layer, name in found if name in layer.lora_A]
-    if not found or any(layer.use_dora.get(name) for layer, name in found):
+    if not found:
         raise Invalid(
             "This adapter has no plain LoRA layers, so its gradients cannot be taken; credit works for LoRA and QLoRA."
         )
     return found
+
+
+def has_dora(model: Any) -> bool:
+    """Whether an adapter rescales whole weights; merged, it could no longer tell by how much."""
+    return any(layer.use_dora.get(name) for layer, name in _lora_layers(model))
+
+
+def _times(layer: Any, name: str) -> Any:
+    """What a LoRA layer multiplies B(Ax) with: a number, with DoRA one for each output (its equation 5, the norm held)."""
+    if not layer.use_dora.get(name):
+        return layer.scaling[name]
+    if layer.merged:
+        raise Invalid("A merged DoRA adapter no longer tells its gradients; unmerge it first.")
+    from peft.utils.integrations import dequantize_module_weight
+
+    a, b = layer.lora_A[name].weight.float(), layer.lora_B[name].weight.float()
+    whole = dequantize_module_weight(layer.get_base_layer()).float() + layer.scaling[name] * b @ a
+    return layer.scaling[name] * layer.lora_magnitude_vector[name].weight.float() / whole.norm(dim=1)
 
 
 def _batches(rows: Sequence[encoding.EncodedRow]) -> Iterator[list[int]]:
@@ -110,7 +128,7 @@ def _backward(
     """One backward for several rows; `add` hears the number of each parameter and its gradient, [rows, …]."""
 
     def watch(number: int, layer: Any, name: str) -> Any:
-        a, b, scaling = layer.lora_A[name].weight.float(), layer.lora_B[name].weight.float(), layer.scaling[name]
+        a, b, scaling = layer.lora_A[name].weight.float(), layer.lora_B[name].weight.float(), _times(layer, name)
 
         def forward(_: Any, given: tuple[Any, ...], output: Any) -> None:
             x = given[0].detach().float()
