@@ -34,6 +34,7 @@ def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
     _datasets(commands)
     _rows(commands)
     _training(commands, with_knobs=with_knobs)
+    _searches(commands)
     _results(commands)
     return top
 
@@ -216,6 +217,41 @@ def _choice(command: argparse.ArgumentParser, *, with_knobs: bool, several: bool
     command.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from, as the wizard shows it")
     if with_knobs:
         _knobs(command)
+
+
+def _searches(commands: Commands) -> None:
+    search = _group(commands, "search", "search for the best recipe: trials one at a time, the hopeless given up")
+    start = _leaf(search, "start", "search:start", "try recipes on a frozen version within a budget, and follow it")
+    start.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")
+    start.add_argument(
+        "--over", action="append", default=[], metavar="NAME=VALUES",
+        help="vary this setting: learning_rate=1e-5..1e-3 or rank=8,16,32; without values its usual ones; may be repeated",
+    )  # fmt: skip
+    start.add_argument("--preset", help="a recipe to start from")
+    start.add_argument("--recipe", type=Path, metavar="FILE.yaml", help="a recipe to start from")
+    start.add_argument("--base-model", dest="knob_base_model", metavar="MODEL", help="default: the recipe's")
+    start.add_argument("--method", default="tpe", help="tpe (Optuna's), random or grid (default: tpe)")
+    start.add_argument("--pruner", default="median", help="median, halving or none (default: median)")
+    start.add_argument("--trials", type=int, default=12, help="at most so many (default: 12)")
+    start.add_argument("--minutes", type=float, default=0.0, help="begin no trial that would end later (default: no limit)")
+    start.add_argument("--steps", type=int, default=0, help="steps a trial (default: the recipe's own length)")
+    start.add_argument("--measurings", type=int, default=4, help="held-out measurings along each trial (default: 4)")
+    start.add_argument("--seed", type=int, default=42, help="same seed, same trials (default: 42)")
+    start.add_argument("--whole-line", action="store_true", help="keep, measure, attribute and pay every trial")
+    start.add_argument("--name", default="")
+    start.add_argument("--detach", action="store_true", help="leave it to a worker and return at once")
+    _leaf(search, "list", "search:listed", "list the searches, newest first").add_argument("--limit", type=int, default=30)
+    for name, help in (
+        ("show", "say how a search goes on and what its trials gave"), ("stop", "end a search; what it found stays"),
+        ("preset", "keep its best recipe as a preset"), ("train", "train its best recipe in full"),
+    ):  # fmt: skip
+        leaf = _leaf(search, name, f"search:{name}", help)
+        leaf.add_argument("search", type=int)
+        if name == "preset":
+            leaf.add_argument("name", help="how the preset is to be called")
+    presets = _group(commands, "presets", "recipes with a name, to start from")
+    _leaf(presets, "list", "search:presets_listed", "list the presets")
+    _leaf(presets, "delete", "search:presets_delete", "forget a preset that was kept here").add_argument("name")
 
 
 def _knobs(train: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from factory.adapters import evaluation, kept, reproduction
 from factory.base.settings import Settings
 from factory.credit import attribution, ledger
-from factory.training import runs, worker
+from factory.training import runs, searches, worker
 
 Tell = Callable[[float, str], None]  # how much of a stage is done (0 to 1), and what is being done
 Progress = Callable[[str, float, str], None]  # the same, with the stage in front
@@ -53,6 +53,7 @@ MOVED_SECONDS = 5.0
 STAGES = ("train", *AFTER_TRAINING)
 REPEATED = "This run reproduces another one, whose progress was attributed and paid for once; it earns nothing."
 UNMEASURED = "This dataset version has no held-out rows: nothing is measured, attributed or paid; the adapter is kept."
+ONLY_A_TRIAL = "A trial of search {}: its loss is compared, its adapter is not kept; train the best recipe in full instead."
 
 
 def left(db: Database, run_id: int) -> dict[str, int]:
@@ -76,10 +77,13 @@ def work(db: Database, settings: Settings, run_id: int, *, progress: Progress | 
     with worker.holding(db, settings, run_id) as run:
         tell = _moving(db, run, progress or _say)
         ended = "done" if "train" in left(db, run_id) else worker.train(db, settings, run)
-        again = reproduction.find(db, run_id)
+        trial, again = searches.trial_of(db, run_id), reproduction.find(db, run_id)
         for stage, do in AFTER_TRAINING.items():
             if ended in ("paused", "yielded") or stage in left(db, run_id):
                 continue
+            if trial and not trial["whole_line"]:
+                runs.note(db, run_id, "note", ONLY_A_TRIAL.format(trial["search_id"]))
+                break
             if again and stage == "attribute":
                 runs.note(db, run_id, "note", REPEATED)
                 break

@@ -19,7 +19,8 @@ st.set_page_config(page_title="Model Factory", page_icon=":material/factory:", l
 MENU = {
     "Work": [("home", "Home", "home"), ("datasets", "Datasets", "dataset"), ("contribute", "Contribute", "add_notes"),
              ("review", "Review", "rate_review")],
-    "Build": [("train", "Train", "tune"), ("runs", "Runs", "monitoring"), ("adapters", "Adapters", "extension")],
+    "Build": [("train", "Train", "tune"), ("search", "Search", "manage_search"),
+              ("runs", "Runs", "monitoring"), ("adapters", "Adapters", "extension")],
     "Worth": [("leaderboard", "Leaderboard", "leaderboard"), ("credits", "Credits", "paid")],
     "House": [("account", "My account", "account_circle"), ("admin", "Admin", "admin_panel_settings")],
 }  # fmt: skip

@@ -94,7 +94,7 @@ def test_every_command_has_a_function_that_says_what_it_does_and_takes_json_and_
 
 def test_every_function_of_the_commands_is_reached() -> None:
     named = {leaf.get_default("does") for leaf in leaves(commands.parser())}
-    for module in ("house", "people", "rows", "training", "results"):
+    for module in ("house", "people", "rows", "training", "search", "results"):
         text = (ROOT / "factory" / "commands" / f"{module}.py").read_text()
         for function in re.findall(r"^def (\w+)\(desk: Desk, arguments: argparse.Namespace\)", text, re.MULTILINE):
             if not function.startswith("_"):
@@ -261,11 +261,11 @@ def test_a_recipe_out_of_range_lists_all_its_problems(run: Run, settings: Settin
     assert len(err.strip().splitlines()) == 3
 
 
-def test_knobs_are_put_on_top_of_a_preset_or_a_file_and_alpha_follows_the_rank(tmp_path: Path) -> None:
+def test_knobs_are_put_on_top_of_a_preset_or_a_file_and_alpha_follows_the_rank(tmp_path: Path, db: Database) -> None:
     from factory.commands import training
 
     def typed(*words: str) -> recipes.Recipe:
-        return training.recipe_typed(commands.parser().parse_args(["train", "--dataset", "x", *words]))
+        return training.recipe_typed(db, commands.parser().parse_args(["train", "--dataset", "x", *words]))
 
     assert typed("--preset", "low memory", "--rank", "32").alpha == 64
     assert typed("--preset", "low memory").method == "qlora"

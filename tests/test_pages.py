@@ -26,6 +26,7 @@ PAGES = [
     "contribute",
     "review",
     "train",
+    "search",
     "runs",
     "adapters",
     "leaderboard",
@@ -33,7 +34,7 @@ PAGES = [
     "account",
     "admin",
 ]
-NEEDS = {"contribute": "contributor", "review": "reviewer", "train": "builder", "admin": "admin"}
+NEEDS = {"contribute": "contributor", "review": "reviewer", "train": "builder", "search": "builder", "admin": "admin"}
 FACTS = ["chain", "tyre", "brake", "saddle", "pedal", "spoke", "light", "bell", "fork", "hub", "rim", "gear"]
 HOSTILE = "<script>alert(1)</script> **bold** [link](https://evil.example) $x$ :red[no]"
 

@@ -14,7 +14,7 @@ from factory.base import schema
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts", "run_charts",
+    "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts", "run_charts charts_search",
     "api demo checkup", "commands", "__main__ pages", "app reference",
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
@@ -25,11 +25,11 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels compiled"
     " attention lora decoder fastpath mixture encoding gates circumstances machine estimate fitting observed forecast"
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
-    " beside watch rehearsal preflight worker tokens tokenising",
+    " beside watch rehearsal preflight presets spaces proposals plans searches worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions tokens comparing review seen launch reproductions",
-    "commands": "desk people rows versions training launch tokens reproducing comparing seen results house",
+    "api": "caller limit shapes routes versions tokens comparing review seen launch reproductions searching",
+    "commands": "desk people rows versions training launch tokens reproducing comparing seen search results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

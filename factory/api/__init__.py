@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware import Middleware
 
 from factory import __version__
-from factory.api import comparing, launch, limit, reproductions, review, seen, shapes, tokens, versions
+from factory.api import comparing, launch, limit, reproductions, review, searching, seen, shapes, tokens, versions
 from factory.api.routes import routes
 from factory.base.errors import FactoryError, Invalid
 from factory.base.settings import Settings
@@ -58,7 +58,7 @@ def application(settings: Settings) -> FastAPI:
     made.state.settings = settings
     made.include_router(reproductions.routes, responses=REFUSALS)  # before `/runs/{id}/{wish}`, which is less exact
     made.include_router(routes, responses=REFUSALS)
-    for more in (comparing, launch, review, seen, tokens, versions):
+    for more in (comparing, launch, review, searching, seen, tokens, versions):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

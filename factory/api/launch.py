@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from factory.api import shapes
 from factory.api.caller import Here, Store, Who
-from factory.api.routes import recipe_wanted, version_numbered
+from factory.api.routes import version_numbered
 from factory.base import people
-from factory.training import forecast, preflight
+from factory.training import forecast, preflight, presets
 
 routes = APIRouter(tags=["runs"])
 
@@ -46,12 +46,19 @@ class Trying(BaseModel):
 @routes.post("/estimate", summary="What a run would take here: memory, time and disk")
 def estimate(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> Card:
     version = version_numbered(db, wanted.dataset, wanted.version)
-    return Card(**forecast.card(db, settings, version_id=version["id"], recipe=recipe_wanted(wanted.preset, wanted.recipe)))
+    return Card(
+        **forecast.card(
+            db, settings, version_id=version["id"], recipe=presets.with_changes(db, wanted.preset, wanted.recipe)
+        )
+    )
 
 
 @routes.post("/preflight", summary="Try the longest packs of a recipe; answers when it has ended, in some 20 seconds")
 def begin(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> Tried:
-    version, recipe = version_numbered(db, wanted.dataset, wanted.version), recipe_wanted(wanted.preset, wanted.recipe)
+    version, recipe = (
+        version_numbered(db, wanted.dataset, wanted.version),
+        presets.with_changes(db, wanted.preset, wanted.recipe),
+    )
     found = preflight.wait(
         db, settings, version_id=version["id"], recipe=recipe, person=person, progress=lambda share, words: None
     )

@@ -21,7 +21,7 @@ from factory.base.settings import Settings
 from factory.credit import leaderboards, ledger
 from factory.credit import verify as verification
 from factory.intake import contributions, datasets, formats
-from factory.training import recipes, runs
+from factory.training import presets, recipes, runs
 
 CHILD_SECONDS = 1800
 routes = APIRouter()
@@ -187,9 +187,9 @@ def _run(found: dict[str, Any]) -> shapes.Run:
 
 
 @routes.get("/recipes", tags=["runs"], summary="Every setting of a recipe with its range, and the presets")
-def list_recipes(person: Who) -> dict[str, Any]:
-    presets = {name: recipes.to_dict(recipe) for name, recipe in recipes.PRESETS.items()}
-    return {"settings": [vars(knob) for knob in recipes.knobs()], "presets": presets}
+def list_recipes(db: Store, person: Who) -> dict[str, Any]:
+    known = {name: recipes.to_dict(recipe) for name, recipe in presets.by_name(db).items()}
+    return {"settings": [vars(knob) for knob in recipes.knobs()], "presets": known}
 
 
 @routes.get("/runs", tags=["runs"], summary="Runs, newest first")
@@ -197,19 +197,9 @@ def list_runs(db: Store, person: Who, status: str | None = None, limit: Limit = 
     return [_run(found) for found in runs.listing(db, status=status, limit=limit, offset=offset)]
 
 
-def recipe_wanted(preset: str | None, changes: dict[str, Any]) -> recipes.Recipe:
-    """A preset with what differs from it. Raises Invalid with every problem."""
-    if preset is not None and preset not in recipes.PRESETS:
-        raise Invalid(f"There is no preset {preset!r}; the presets are {', '.join(recipes.PRESETS)}.")
-    start = recipes.to_dict(recipes.PRESETS[preset]) if preset else {}
-    if "alpha" not in changes:
-        start.pop("alpha", None)  # it follows the rank
-    return recipes.from_dict(start | changes)
-
-
 @routes.post("/runs", tags=["runs"], summary="Put a training run in the queue", status_code=201)
 def create_run(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> shapes.Run:
-    recipe = recipe_wanted(wanted.preset, wanted.recipe)
+    recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
     version = version_numbered(db, wanted.dataset, wanted.version)
     more = [(version_numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
     run_id = runs.create(

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.api.caller import Here, Store, Who
-from factory.api.routes import recipe_wanted, version_numbered
-from factory.training import models, tokenising, tokens
+from factory.api.routes import version_numbered
+from factory.training import models, presets, tokenising, tokens
 
 routes = APIRouter()
 
@@ -74,7 +74,7 @@ class Seen(BaseModel):
 
 @routes.post("/tokens", tags=["runs"], summary="Rows as the model would see them, and whether they may be trained on")
 def see_tokens(wanted: Wanted, db: Store, person: Who, settings: Here) -> Seen:
-    recipe = recipe_wanted(wanted.preset, wanted.recipe)
+    recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
     version = version_numbered(db, wanted.dataset, wanted.version)
     view = tokenising.made(db, settings, version_id=version["id"], recipe=recipe, person=person)
     most = recipe.max_length

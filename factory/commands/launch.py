@@ -12,7 +12,7 @@ from factory.training import preflight as preflights
 
 def estimate(desk: Desk, arguments: argparse.Namespace) -> None:
     """Say what a run would take here, how sure that is, and what makes it fit."""
-    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(arguments)
+    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(desk.db, arguments)
     answer = forecast.card(desk.db, desk.settings, version_id=version["id"], recipe=recipe)
     guess = answer["estimate"]
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in guess["memory_parts"].items())
@@ -31,7 +31,7 @@ def estimate(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def preflight(desk: Desk, arguments: argparse.Namespace) -> None:
     """Try the longest packs of a recipe in a process of its own; later estimates use what they took."""
-    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(arguments)
+    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(desk.db, arguments)
     found = tried(desk, version["id"], recipe)
     say(desk, found, found["verdict"])
 

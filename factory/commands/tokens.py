@@ -21,7 +21,7 @@ LEGEND = "Trained on: {trained}. Signs of the template: {special}. Cut off: {cut
 def tokens_shown(desk: Desk, arguments: argparse.Namespace) -> int:
     """Show a row and what all rows come to; 1 where a gate is not passed."""
     need(desk.person, "builder")
-    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(arguments)
+    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(desk.db, arguments)
     if arguments.progress_to:
         view = tokens.make(
             desk.db, desk.settings, version_id=version["id"], recipe=recipe,

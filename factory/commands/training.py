@@ -12,19 +12,20 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
+from sqlite_utils import Database
 
 from factory import terminal
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
 from factory.commands.desk import Desk, file_at, fraction_told, say, told, versions_named
-from factory.training import preflight, recipes, runs
+from factory.training import preflight, presets, recipes, runs
 from factory.training import worker as workers
 
 
 def train(desk: Desk, arguments: argparse.Namespace) -> int:
     """Queue a run and follow it to its credits, with a worker of its own where none is alive."""
     (version, weight), *more = versions_named(desk.db, arguments.dataset)
-    recipe = recipe_typed(arguments)
+    recipe = recipe_typed(desk.db, arguments)
     rows = version["row_count"] + sum(other["row_count"] for other, _ in more)
     for warning in recipes.warnings(recipe, rows, held_out=bool(version["held_out_root"])):
         told(f"Note: {warning}")
@@ -50,15 +51,13 @@ def tried(desk: Desk, version_id: int, recipe: recipes.Recipe) -> dict[str, Any]
     )  # fmt: skip
 
 
-def recipe_typed(arguments: argparse.Namespace) -> recipes.Recipe:
+def recipe_typed(db: Database, arguments: argparse.Namespace) -> recipes.Recipe:
     """The recipe of a preset or file, with what was typed on top. Raises Invalid with every problem at once."""
     if arguments.preset and arguments.recipe:
         raise Invalid("Start from a preset or from a file, not from both.")
     start = recipes.Recipe()
     if arguments.preset:
-        if arguments.preset not in recipes.PRESETS:
-            raise Invalid(f"There is no preset {arguments.preset!r}; the presets are {', '.join(recipes.PRESETS)}.")
-        start = recipes.PRESETS[arguments.preset]
+        start = presets.get(db, arguments.preset)
     if arguments.recipe:
         start = recipes.from_yaml(file_at(arguments.recipe).read_text(encoding="utf-8"))
     typed = {
@@ -83,7 +82,7 @@ def _value(text: str, kind: str) -> Any:
 
 def follow(desk: Desk, run_id: int) -> dict[str, Any] | None:
     """The run as it ended, watched until then, with a worker of its own where none is alive; None: watched no longer."""
-    with _a_worker(desk.settings), terminal.bars(quiet=desk.json) as tell:
+    with a_worker(desk.settings), terminal.bars(quiet=desk.json) as tell:
         try:
             return terminal.follow(desk.db, desk.settings, run_id, tell)
         except KeyboardInterrupt:
@@ -100,7 +99,7 @@ def _follow(desk: Desk, run_id: int) -> int:
 
 
 @contextmanager
-def _a_worker(settings: Settings) -> Iterator[None]:
+def a_worker(settings: Settings) -> Iterator[None]:
     """A worker for as long as the block lasts, where none is alive; its trainer outlives it."""
     if workers.alive(settings):
         yield

@@ -39,6 +39,7 @@ from factory.training import (
     models,
     queue,
     runs,
+    searches,
     watch,
 )  # fmt: skip
 from factory.training.machine import peak_bytes, trainer_environment
@@ -108,6 +109,7 @@ def _look_round(db: Database, settings: Settings, trainer: Trainer | None, sight
         watch.end_the_stuck(db, sights)
         if trainer is not None or runs.listing(db, status="running", limit=1):
             return trainer
+        searches.advance(db, settings)
         found = runs.next_in_line(db)
         if found is None:
             return None
@@ -287,9 +289,10 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
     runs.heartbeat(db, run_id, token, stage="train", manifest=circumstances.in_trainer(model))
     seconds, tokens, peak, steps_done, ended = 0.0, 0, 0, 0, "done"
     wishes: list[str | None] = []
+    asked = searches.wish_of(db, run_id)
 
     def wish() -> str | None:
-        wishes.append(runs.wish(db, run_id))
+        wishes.append(asked())
         return "pause" if wishes[-1] == "yield" else wishes[-1]
 
     look = energy.meter(counted := energy.source(watts_per_core=settings.cpu_watts, gpu_uuid=energy.gpu_uuid(model)))

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from factory.training import possible, recipes
+from factory.training import presets as kept
 from factory.training.knobs import GROUPS, TOPICS, Knob
 from factory.training.recipes import Recipe
 from pages import frame
@@ -35,8 +36,15 @@ def begin_with(recipe: Recipe) -> None:
 def choose(model: Mapping[str, Any], *, machine: Mapping[str, Any], held_out: bool) -> Recipe:
     """Presets and sliders, as many as somebody wants to see; the recipe they make."""
     presets = st.container(horizontal=True)
-    for name, preset in recipes.PRESETS.items():
-        presets.button(name.capitalize(), key=f"preset-{name}", on_click=begin_with, args=(preset,))
+    with frame.store.connect(frame.settings()) as db:
+        known = kept.by_name(db)
+    for name, preset in known.items():
+        presets.button(
+            frame.plain(name if name not in recipes.PRESETS else name.capitalize()),
+            key=f"preset-{name}",
+            on_click=begin_with,
+            args=(preset,),
+        )
     with presets:
         load_yaml()
     shown = st.segmented_control("Show", list(GROUPS), default="simple", key="shown", required=True)

@@ -86,3 +86,32 @@ create table preflights (                             -- the longest packs of a 
     at real not null
 ) strict;
 create index preflights_model on preflights (model_hash, machine, at);
+create table presets (
+    name text primary key,
+    recipe text not null,                             -- JSON of recipes.Recipe, complete
+    words text not null,                              -- where it comes from
+    person_id integer not null references people(id),
+    at real not null
+) strict;
+create table searches (
+    id integer primary key,
+    name text not null,
+    person_id integer not null references people(id),
+    version_id integer not null references dataset_versions(id),
+    recipe text not null,                             -- JSON of recipes.Recipe: what every trial starts from
+    plan text not null,                               -- JSON of searches.Plan: what is varied, how, and how long
+    status text not null check (status in ('running', 'stopped', 'failed', 'done')),
+    words text not null,                              -- why it is in that state
+    at real not null,
+    ended_at real
+) strict;
+create table search_trials (
+    search_id integer not null references searches(id),
+    number integer not null,
+    settings text not null,                           -- JSON: setting → value, what this trial changes in the recipe
+    run_id integer not null unique references runs(id),
+    status text not null check (status in ('running', 'done', 'pruned', 'stopped', 'failed')),
+    value real,                                       -- lowest held-out loss, once the trial is done
+    words text not null,
+    primary key (search_id, number)
+) strict, without rowid;
