@@ -25,7 +25,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "training": "knobs recipe schedules places advice possible prompts recipes sources models packing kernels compiled"
     " attention lora decoder fastpath mixture encoding gates circumstances machine estimate fitting observed forecast"
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
-    " beside watch rehearsal preflight presets spaces proposals plans searches worker tokens tokenising",
+    " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
     "api": "caller limit shapes routes versions tokens comparing review seen launch reproductions searching",

@@ -21,7 +21,8 @@ LEFT_ALONE = {
     "base_model": SAME_RULER, "max_length": SAME_RULER, "completions_only": SAME_RULER, "system_prompt": SAME_RULER,
     "epochs": SAME_LENGTH, "max_steps": SAME_LENGTH, "evaluations": SAME_LENGTH, "early_stopping_patience": SAME_LENGTH,
     "keep_best": NO_EFFECT, "micro_batch_tokens": NO_EFFECT, "gradient_checkpointing": NO_EFFECT, "report_to": NO_EFFECT,
-    "checkpoint_minutes": NO_EFFECT, "checkpoint_steps": NO_EFFECT, "logging_steps": NO_EFFECT, "packing": NO_EFFECT, "max_samples": SAME_LENGTH,
+    "checkpoint_minutes": NO_EFFECT, "checkpoint_steps": NO_EFFECT, "logging_steps": NO_EFFECT, "packing": NO_EFFECT,
+    "max_samples": SAME_LENGTH,
     "validation_share": SAME_RULER, "mask_history": SAME_RULER, "alpha_linked": "is undone by varying alpha itself",
 }  # fmt: skip
 USUAL = {"rank": "8,16,32", "learning_rate": "5e-5..1e-3", "dropout": "0..0.1", "effective_batch": "8,16,32",

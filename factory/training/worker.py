@@ -38,6 +38,7 @@ from factory.training import (
     mixture,
     models,
     queue,
+    reports,
     runs,
     searches,
     watch,
@@ -288,8 +289,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
         runs.note(db, run_id, "note", words)
     runs.heartbeat(db, run_id, token, stage="train", manifest=circumstances.in_trainer(model))
     seconds, tokens, peak, steps_done, ended = 0.0, 0, 0, 0, "done"
-    wishes: list[str | None] = []
-    asked = searches.wish_of(db, run_id)
+    wishes, asked = list[str | None](), searches.wish_of(db, run_id)
 
     def wish() -> str | None:
         wishes.append(asked())
@@ -297,7 +297,7 @@ def train(db: Database, settings: Settings, run: dict[str, Any]) -> str:
 
     look = energy.meter(counted := energy.source(watts_per_core=settings.cpu_watts, gpu_uuid=energy.gpu_uuid(model)))
     steps = loop.train(model, rows, measured_rows, recipe, folder=folder, resume=True, wish=wish)
-    for step, more in beside.along(db, run, steps, model=model, tokenizer=tokenizer):
+    for step, more in beside.along(db, run, reports.written(db, run, steps, folder), model=model, tokenizer=tokenizer):
         _tell(db, run_id, token, step, look(), more, every=recipe.logging_steps)
         tokens, peak, steps_done = tokens + step.tokens, max(peak, step.memory_bytes), step.step
         seconds += step.tokens / step.tokens_per_second if step.tokens_per_second else 0.0

@@ -39,12 +39,8 @@ def choose(model: Mapping[str, Any], *, machine: Mapping[str, Any], held_out: bo
     with frame.store.connect(frame.settings()) as db:
         known = kept.by_name(db)
     for name, preset in known.items():
-        presets.button(
-            frame.plain(name if name not in recipes.PRESETS else name.capitalize()),
-            key=f"preset-{name}",
-            on_click=begin_with,
-            args=(preset,),
-        )
+        words = name.capitalize() if name in recipes.PRESETS else frame.plain(name)
+        presets.button(words, key=f"preset-{name}", on_click=begin_with, args=(preset,))
     with presets:
         load_yaml()
     shown = st.segmented_control("Show", list(GROUPS), default="simple", key="shown", required=True)

@@ -1,0 +1,69 @@
+"""Event files as TensorBoard's own reader sees them: every step once, also after a kill."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from factory.base.errors import NotFound
+from factory.base.settings import Settings
+from factory.training import reports, runs, worker
+from factory.training.loop import Step
+from factory.training.recipes import Recipe
+from tests import trained
+
+TINY = Recipe(base_model="tiny", rank=4, epochs=2, effective_batch=1, evaluations=1, early_stopping_patience=0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = accumulator.EventAccumulator(str(reports.folder_of(folder)), size_guidance={"scalars": 0})
+    found.Reload()
+    assert "_hparams_/session_start_info" in found.PluginTagToContent("hparams")
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_a_run_is_written_as_tensorboard_shows_it(db: Database, settings: Settings, tiny_model: Path) -> None:
+    trained.home_model(settings, tiny_model)
+    builder, _, version = trained.frozen_version(db)
+    run_id = runs.create(db, person=builder, version_id=version["id"], settings=settings, recipe=TINY)
+    folder = settings.runs / runs.get(db, run_id)["folder"]
+    with pytest.raises(NotFound):
+        reports.zipped(folder)
+    worker.train_run(db, settings, run_id)
+    told, rows = read(folder), runs.metrics(db, run_id, ["loss", "held_out_loss", "learning_rate"])
+    for name, curve in rows.items():
+        assert [step for step, _ in told[name]] == [step for step, _ in curve]
+        assert [value for _, value in told[name]] == pytest.approx([value for _, value in curve], rel=1e-5)
+    assert zipfile.ZipFile(io.BytesIO(reports.zipped(folder))).namelist()[0].startswith("events.out.tfevents")
+
+
+def test_a_run_that_goes_on_has_no_step_twice(db: Database, settings: Settings, tiny_model: Path, tmp_path: Path) -> None:
+    trained.home_model(settings, tiny_model)
+    builder, _, version = trained.frozen_version(db)
+    run_id = runs.create(db, person=builder, version_id=version["id"], settings=settings, recipe=TINY)
+    claimed = runs.claim(db, run_id=run_id)
+    assert claimed is not None
+    steps = [Step(n, 6, loss=5.0 - n) if n else Step(0, 6, held_out_loss=5.0) for n in range(7)]
+
+    def told(some: list[Step]) -> None:
+        for step in reports.written(db, claimed, some, tmp_path):
+            runs.record(
+                db, run_id, claimed["token"], {"loss": step.loss, "held_out_loss": step.held_out_loss}, step=step.step
+            )
+
+    told(steps[:5])
+    told(steps[3:])  # the checkpoint was at step 2
+    assert [step for step, _ in read(tmp_path)["loss"]] == [1, 2, 3, 4, 5, 6]
+    assert len(list(reports.folder_of(tmp_path).iterdir())) == 1
