@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from factory.training import compiled
 from factory.training.attention import Heads
 from factory.training.decoder import Decoder, Layer, Norm
 from factory.training.lora import Adapter, Wide
@@ -66,8 +67,10 @@ def why_not(model: Any) -> str | None:
 
 def sentence(model: Any) -> str:
     """Which way a model goes, and why, for a log."""
-    reason = why_not(model)
-    return f"Going through the model's own modules: {reason}." if reason else "Going the fast way (decoder.py)."
+    if reason := why_not(model):
+        return f"Going through the model's own modules: {reason}."
+    sums = "compiled here" if compiled.library() else "by torch's own operations, for want of a C compiler"
+    return f"Going the fast way (decoder.py), the sums between its matrix products {sums}."
 
 
 def _strange(base: Any) -> list[str]:
