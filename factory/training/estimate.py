@@ -339,7 +339,7 @@ def _trust(seen: Observation | None) -> tuple[tuple[float, float], str]:
     if seen is None:
         return (0.5, 2.0), GUESS
     if seen.exact:
-        return (0.85, 1.2), f"Measured by {seen.words}: memory within 15%, time within 20%."
+        return (0.85, 1.2), f"Measured by {seen.words}: memory and time may still be off by a fifth."
     if seen.runs > 1:
         return (0.75, 1.35), f"Scaled from {seen.words}: time may be off by a third."
     return (0.65, 1.6), f"Scaled from {seen.words}: memory may be off by a quarter, time by half."
