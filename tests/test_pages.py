@@ -368,3 +368,15 @@ def test_every_part_of_a_runs_page_and_every_axis_is_reached_by_its_address(
     if part == "Curves":
         assert test.slider(key="smoothing").value == 0.9
         assert test.toggle(key="log").value is True
+
+
+def test_matrices_can_be_chosen_by_name_although_none_is_named_at_first(workshop: Workshop) -> None:
+    shown = visit(workshop, "builder", "train")
+    shown = shown.segmented_control(key="shown").set_value("advanced").run()
+    assert shown.text_input(key="knob-target_modules").disabled
+    shown = shown.selectbox(key="knob-targets").set_value("chosen").run()
+    assert any("No matrix is named" in error.value for error in shown.error)
+    shown = shown.text_input(key="knob-target_modules").set_value("q_proj, v_proj").run()
+    assert not shown.error
+    assert not shown.exception
+    assert any("in 4 of 14 matrices" in caption.value for caption in shown.caption)

@@ -141,7 +141,7 @@ IMPOSSIBLE = [
     ({"method": "qlora", "quantization_bits": 8, "initialization": "loftq"}, None, "4 bits"),
     ({"dora": True, "initialization": "pissa"}, None, "DoRA"),
     ({"mask_history": True, "completions_only": False}, None, "last answer"),
-    ({"targets": "chosen"}, None, "target_modules"),
+    ({"targets": "chosen", "target_modules": " , "}, None, "target_modules"),
     ({"layers": "9-4"}, None, "backwards"),
     ({"layers": "some"}, None, "first 8"),
     ({"optimizer": "paged_adamw_8bit"}, CPU, "NVIDIA"),

@@ -101,7 +101,7 @@ def _of_places(recipe: Recipe, model: Facts) -> Iterator[Clash]:
     named = places.names(recipe.target_modules)
     if recipe.targets == "chosen" and not named:
         yield Clash(
-            ("target_modules", "targets"),
+            ("target_modules",),  # not the targets: somebody has to choose them first, and name matrices then
             "No matrix is named; write some into target_modules, such as q_proj, v_proj, or choose other targets.",
         )
     try:

@@ -45,7 +45,7 @@ def widget(knob: Knob, value: Any, *, key: str, why_idle: str | None, choices: t
         return st.text_input(words, **about)
     if knob.scale == "choice" and isinstance(knob.default, str):
         shown = {"format_func": lambda choice: LABELS.get(choice, choice)}
-        if len(knob.choices) > 4:
+        if len(knob.choices) > 3:  # more do not fit side by side in half a page
             return st.selectbox(words, choices, **shown, **about)
         return st.segmented_control(words, choices, required=True, **shown, **about)
     if knob.scale == "choice":
