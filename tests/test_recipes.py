@@ -140,6 +140,7 @@ IMPOSSIBLE = [
     ({"initialization": "loftq"}, None, "QLoRA"),
     ({"method": "qlora", "quantization_bits": 8, "initialization": "loftq"}, None, "4 bits"),
     ({"dora": True, "initialization": "pissa"}, None, "DoRA"),
+    ({"method": "qlora", "dora": True, "quantization_bits": 8}, None, "8-bit"),
     ({"mask_history": True, "completions_only": False}, None, "last answer"),
     ({"targets": "chosen", "target_modules": " , "}, None, "target_modules"),
     ({"layers": "9-4"}, None, "backwards"),

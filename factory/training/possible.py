@@ -61,6 +61,12 @@ def _of_adapter(recipe: Recipe) -> Iterator[Clash]:
             ("initialization", "method", "quantization_bits"),
             "LoftQ starts the adapter at what 4 bits lost, so it needs QLoRA with 4 bits; choose those, or another start.",
         )
+    if recipe.dora and recipe.method == "qlora" and recipe.quantization_bits == 8:
+        yield Clash(
+            ("dora", "quantization_bits", "method"),
+            "DoRA needs the length of each row of the weights, which 8-bit layers no longer tell while they train; choose 4"
+            " bits, or plain LoRA.",
+        )
     if recipe.dora and recipe.initialization != "default":
         yield Clash(
             ("dora", "initialization"),
