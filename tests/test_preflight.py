@@ -54,7 +54,7 @@ def test_a_preflight_measures_the_longest_pack_and_the_estimate_uses_it(
     measured = made["measured"]
     assert "saved and read back" in made["verdict"]
     assert 0 < measured["longest_pack"] <= 128
-    assert measured["peak_bytes"] > measured["libraries_bytes"] > 0
+    assert measured["peak_bytes"] >= measured["libraries_bytes"] > 0  # the same where this process was larger before
     assert len(measured["steps"]) == 3
     assert measured["held_out"]["seconds"] > 0
     assert measured["checkpoint_bytes"] > 0
