@@ -6,10 +6,13 @@ Start it with `make run`, or `python -m factory serve`.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import psutil
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -40,14 +43,24 @@ async def keep_a_worker() -> None:
         await asyncio.sleep(2)
 
 
+async def end_with_who_started_it() -> None:
+    """End when `serve` is gone that started this app: killed, it could not ask, and its address would stay taken."""
+    starter = os.environ.get("FACTORY_SERVED_BY")
+    while starter and psutil.pid_exists(int(starter)):
+        await asyncio.sleep(1)
+    if starter:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 @asynccontextmanager
 async def lifespan(app: st.App) -> AsyncIterator[dict[str, object]]:
     """The worker lives as long as the app."""
-    worker = asyncio.create_task(keep_a_worker())
+    tasks = [asyncio.create_task(keep_a_worker()), asyncio.create_task(end_with_who_started_it())]
     yield {}
-    worker.cancel()
-    with suppress(asyncio.CancelledError):
-        await worker
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def oidc_is_configured() -> bool:

@@ -199,6 +199,7 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
     again.add_argument("run", type=int)
     again.add_argument("--detach", action="store_true", help="leave it in the queue and return at once")
     again.add_argument("--show", action="store_true", help="only say what came of it before")
+    _queue(runs, commands, with_knobs=with_knobs)
     worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
     worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)
@@ -254,6 +255,27 @@ def _searches(commands: Commands) -> None:
     _leaf(presets, "delete", "search:presets_delete", "forget a preset that was kept here").add_argument("name")
 
 
+def _queue(runs: Commands, commands: Commands, *, with_knobs: bool) -> None:
+    _leaf(runs, "queue", "queue:runs_queue", "list what waits, in its order, and why")
+    move = _leaf(runs, "move", "queue:runs_move", "move one of your queued runs among your own")
+    move.add_argument("run", type=int)
+    move.add_argument("where", choices=("up", "down", "top", "bottom"))
+    order = _leaf(runs, "order", "queue:runs_order", "put your queued runs in this order")
+    order.add_argument("runs", type=int, nargs="+", metavar="RUN")
+    clone = _leaf(runs, "clone", "queue:runs_clone", "queue the same run with some settings changed, as with --rank 32")
+    extend = _leaf(runs, "extend", "queue:runs_extend", "queue a run that goes on where this one ended")
+    extend.add_argument("--epochs", type=float, default=1.0, help="how many more (default: 1)")
+    for made in (clone, extend):
+        made.add_argument("run", type=int)
+        made.add_argument("--name", default="")
+    if with_knobs:
+        _knobs(clone)
+    _leaf(runs, "retry", "queue:runs_retry", "try a failed or interrupted run again").add_argument("run", type=int)
+    device = _leaf(commands, "device", "queue:device", "say who computes on this machine")
+    device.add_argument("--free", action="store_true", help="ask the run that computes to make way; it goes on by itself")
+    device.add_argument("--free-chat", action="store_true", help="end the chat process, which gives its memory back")
+
+
 def _knobs(train: argparse.ArgumentParser) -> None:
     """An option for every knob of a recipe, with its help, unit and range."""
     from factory.training import recipes
@@ -296,7 +318,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Do what was typed and return the exit code."""
     words = list(sys.argv[1:] if words is None else words)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    arguments = parser(with_knobs=words[:1] in (["train"], ["tokens"], ["estimate"], ["preflight"])).parse_args(words)
+    knobs = words[:1] in (["train"], ["tokens"], ["estimate"], ["preflight"]) or words[:2] == ["runs", "clone"]
+    arguments = parser(with_knobs=knobs).parse_args(words)
     from factory.base.errors import FactoryError, Invalid
 
     try:

@@ -7,28 +7,15 @@ import streamlit as st
 
 from factory.training import curves, runs
 from pages import frame
-from pages.parts import compare
+from pages.parts import compare, queue
 from pages.parts import run as parts
 
 PER_PAGE = 50
 
 
-@st.fragment(run_every=3)
-def under_way() -> None:
-    """What runs and what waits, in order, with its progress; moves by itself."""
-    with frame.store.connect(frame.settings()) as db:
-        rows = [r for status in ("running", "queued") for r in runs.listing(db, status=status, limit=20)]
-    for row in rows:
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            frame.state(row["status"])
-            frame.within(f"**{frame.plain(row['name'])}**", "runs.py", key=f"live-{row['id']}", run=str(row["id"]))
-            share = row["steps_done"] / row["steps_total"] if row["steps_total"] else 0.0
-            st.progress(min(1.0, share), f"step {row['steps_done']} of {row['steps_total'] or '?'}")
-
-
-def everything(db) -> None:
+def everything(db, person) -> None:
     """All runs; one picked opens, several picked are compared."""
-    under_way()
+    queue.under_way(person)
     pages = math.ceil(runs.how_many(db) / PER_PAGE)
     if not pages:
         frame.empty("No run yet.", page="train.py", label="Start one")
@@ -73,4 +60,4 @@ with frame.page("Runs") as (db, person):
     elif several := st.query_params.get("compare", ""):
         compare.several(db, several)
     else:
-        everything(db)
+        everything(db, person)

@@ -5,7 +5,7 @@ import streamlit as st
 from factory.intake import datasets
 from factory.training import estimate, models, recipes
 from pages import frame
-from pages.parts import card, sliders, sources, targets, tokens
+from pages.parts import again, card, sliders, sources, targets, tokens
 
 
 def choose_data(db) -> dict:
@@ -51,6 +51,7 @@ with frame.page("Train", "builder", about="Four steps to a run. Every number on 
 ):
     left, right = st.columns([3, 2], gap="large")
     with left:
+        parent = again.begin(db)
         version = choose_data(db)
         more = sources.choose(db, version)
         seen = st.container()
@@ -62,4 +63,5 @@ with frame.page("Train", "builder", about="Four steps to a run. Every number on 
         with seen:
             tokens.show(db, person, version, recipe)
     with right.container(border=True):
+        again.marked(parent, recipe)
         card.show(db, person, version, more, recipe, recipes.problems(recipe, machine=machine, model=model))

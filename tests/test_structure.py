@@ -28,8 +28,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes routes versions tokens comparing review seen launch reproductions searching",
-    "commands": "desk people rows versions training launch tokens reproducing comparing seen search results house",
+    "api": "caller limit shapes queue routes versions tokens comparing review seen launch reproductions searching",
+    "commands": "desk people rows versions training queue launch tokens reproducing comparing seen search results house",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

@@ -15,7 +15,19 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware import Middleware
 
 from factory import __version__
-from factory.api import comparing, launch, limit, reproductions, review, searching, seen, shapes, tokens, versions
+from factory.api import (
+    comparing,
+    launch,
+    limit,
+    queue,
+    reproductions,
+    review,
+    searching,
+    seen,
+    shapes,
+    tokens,
+    versions,
+)  # fmt: skip
 from factory.api.routes import routes
 from factory.base.errors import FactoryError, Invalid
 from factory.base.settings import Settings
@@ -56,7 +68,8 @@ def application(settings: Settings) -> FastAPI:
         ],
     )
     made.state.settings = settings
-    made.include_router(reproductions.routes, responses=REFUSALS)  # before `/runs/{id}/{wish}`, which is less exact
+    for exact in (reproductions, queue):  # before `/runs/{id}/{wish}`, which is less exact
+        made.include_router(exact.routes, responses=REFUSALS)
     made.include_router(routes, responses=REFUSALS)
     for more in (comparing, launch, review, searching, seen, tokens, versions):
         made.include_router(more.routes, responses=REFUSALS)

@@ -39,6 +39,7 @@ def serve(desk: Desk, arguments: argparse.Namespace) -> int:
     ]  # fmt: skip
     command += ["--server.maxUploadSize", str(max(1, desk.settings.max_upload_bytes // 2**20))]
     here = {"FACTORY_HOME": str(desk.settings.home), "FACTORY_HOST": host, "FACTORY_PORT": str(port)}
+    here["FACTORY_SERVED_BY"] = str(os.getpid())  # without this process the app ends too
     environment = os.environ | here
     # In a session of its own, so that Ctrl-C reaches this process alone and the app is then asked to end.
     app = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)

@@ -60,15 +60,20 @@ def recipe_typed(db: Database, arguments: argparse.Namespace) -> recipes.Recipe:
         start = presets.get(db, arguments.preset)
     if arguments.recipe:
         start = recipes.from_yaml(file_at(arguments.recipe).read_text(encoding="utf-8"))
-    typed = {
+    changes = typed(arguments)
+    settings = recipes.to_dict(start) | changes
+    if settings["alpha_linked"] and "alpha" not in changes:
+        del settings["alpha"]  # it follows the rank that was typed
+    return recipes.from_dict(settings)
+
+
+def typed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a recipe that were typed as options."""
+    return {
         knob.name: _value(getattr(arguments, f"knob_{knob.name}"), knob.kind)
         for knob in recipes.knobs()
         if getattr(arguments, f"knob_{knob.name}", None) is not None
     }
-    settings = recipes.to_dict(start) | typed
-    if settings["alpha_linked"] and "alpha" not in typed:
-        del settings["alpha"]  # it follows the rank that was typed
-    return recipes.from_dict(settings)
 
 
 def _value(text: str, kind: str) -> Any:

@@ -82,7 +82,8 @@ def clone(db: Database, settings: Settings, run_id: int, *, person: Person, chan
     """
     parent = runs.get(db, run_id)
     recipe = changed(parent["recipe"], changes)
-    name = name or _name(parent["name"], ", ".join(_shown(key, there, here) for key, there, here in _diff(recipe, parent)))
+    told = (_shown(setting, there, here) for setting, there, here in compared(recipe, parent["recipe"]))
+    name = name or _name(parent["name"], ", ".join(told))
     return runs.create(
         db,
         person=person,
@@ -107,9 +108,14 @@ def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     return recipes.from_dict(settings)
 
 
-def _diff(recipe: Recipe, parent: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    found = recipes.differences(recipe, parent["recipe"])
-    follows = recipe.alpha_linked and parent["recipe"].alpha_linked
+def compared(recipe: Recipe, parent: Recipe) -> list[tuple[str, Any, Any]]:
+    """What one recipe changed since another: (setting, there, here); an alpha that only follows the rank is left out.
+
+    >>> compared(Recipe(rank=8), Recipe())
+    [('rank', 16, 8)]
+    """
+    found = recipes.differences(recipe, parent)
+    follows = recipe.alpha_linked and parent.alpha_linked
     return [(name, there, here) for name, (there, here) in found.items() if not (name == "alpha" and follows)]
 
 
@@ -130,7 +136,7 @@ def _name(parent: str, words: str) -> str:
 def difference(db: Database, run: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """What a run's recipe changed since its parent's: (setting, there, here); empty where there is no parent."""
     parent = runs.find(db, run["parent_run_id"]) if run["parent_run_id"] else None
-    return _diff(run["recipe"], parent) if parent else []
+    return compared(run["recipe"], parent["recipe"]) if parent else []
 
 
 def extended(db: Database, settings: Settings, run_id: int, *, epochs: float = 1.0) -> tuple[Recipe, int, str]:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +167,11 @@ def holding(db: Database, settings: Settings, run_id: int) -> Iterator[dict[str,
     Gives the run with its `token`. A block that ended the run itself (as paused, say) is left at that. A full disk pauses
     it, any other FactoryError fails it. Raises Conflict when the run is not in the queue, so a second start is refused.
     """
-    with device.held(settings, device.RUN, f"Run {run_id} is training", run_id=run_id, wait_seconds=DEVICE_SECONDS):
+    with ExitStack() as stack:
+        _wait_for_the_device(db, settings, run_id, stack)
         run = runs.claim(db, run_id=run_id)
         if run is None:
-            state = runs.get(db, run_id)["status"]
-            raise Conflict(
-                f"Run {run_id} is {state}, not queued, so it cannot be started; resume it, or wait for it to end."
-            )
+            raise _not_queued(db, run_id)
         finished = threading.Event()
         heart = threading.Thread(target=_beat, args=(settings, run_id, run["token"], finished), daemon=True)
         heart.start()
@@ -188,6 +186,26 @@ def holding(db: Database, settings: Settings, run_id: int) -> Iterator[dict[str,
             finished.set()
             heart.join()
             _end(db, run, status, error, reserve)
+
+
+def _wait_for_the_device(db: Database, settings: Settings, run_id: int, stack: ExitStack) -> None:
+    """Have the device, unless somebody else takes the run meanwhile: then nobody needs this process any more."""
+    until = time.monotonic() + DEVICE_SECONDS
+    while True:
+        if runs.get(db, run_id)["status"] != "queued":
+            raise _not_queued(db, run_id)
+        taking = device.held(settings, device.RUN, f"Run {run_id} is training", run_id=run_id, wait_seconds=2)
+        try:
+            stack.enter_context(taking)
+            return
+        except Conflict:
+            if time.monotonic() > until:
+                raise
+
+
+def _not_queued(db: Database, run_id: int) -> Conflict:
+    state = runs.get(db, run_id)["status"]
+    return Conflict(f"Run {run_id} is {state}, not queued, so it cannot be started; resume it, or wait for it to end.")
 
 
 def _how_it_ended(problem: BaseException) -> tuple[str, str]:

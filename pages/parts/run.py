@@ -4,7 +4,7 @@ import streamlit as st
 
 from factory.training import runs
 from pages import frame
-from pages.parts import about_run, curves, plain_words, reproduce, samples
+from pages.parts import about_run, again, curves, plain_words, reproduce, samples
 
 LIVE = curves.LIVE
 PARTS = ["Curves", "Answers", "Recipe and data", "Predicted and measured", "What happened"]
@@ -94,4 +94,6 @@ def whole(db, person, run_id: int) -> None:
             link = {"adapter": str(run["adapter_id"])}
             st.page_link("adapters.py", label="The adapter it made", query_params=link, icon=":material/extension:")
     (live if run["status"] in LIVE else still)(run_id, (run["status"], run["stage"], run["wish"]))
+    again.offer(db, run, person)
+    again.changes(db, run)
     reproduce.part(db, run, person)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from factory.training import recipes, runs
 from pages import frame
-from pages.parts import sources
+from pages.parts import again, sources
 
 
 def offer(db, person, versions, recipe, mixed, *, may) -> None:
@@ -14,8 +14,9 @@ def offer(db, person, versions, recipe, mixed, *, may) -> None:
     if st.button("Start the training", disabled=not may, **shown):
         with frame.trying():
             run_id = runs.create(
-                db, person=person, version_id=versions[0]["id"], recipe=recipe, name=name, settings=frame.settings(), **mixed
-            )
+                db, person=person, version_id=versions[0]["id"], recipe=recipe, name=name, settings=frame.settings(),
+                parent_run_id=again.parent_id(), **mixed,
+            )  # fmt: skip
             frame.done("The run is in the queue.")
             st.switch_page("runs.py", query_params={"run": str(run_id)})
     text = recipes.to_yaml(recipe)
