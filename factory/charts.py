@@ -281,7 +281,7 @@ def adapter_places(matrices: Sequence[tuple[int, str, str]], trained: Mapping[tu
 
 def memory(parts: Mapping[str, int], *, available: int) -> go.Figure:
     """What memory is for, as one bar of parts in bytes against what is free."""
-    figure = _figure(height=75, showlegend=False)
+    figure = _figure(height=90, showlegend=False)
     for place, (name, size) in enumerate(parts.items()):
         figure.add_bar(
             x=[size / 2**30], y=[""], orientation="h", name=name, marker_color=COLOURS[place % len(COLOURS)],
@@ -289,7 +289,7 @@ def memory(parts: Mapping[str, int], *, available: int) -> go.Figure:
         )  # fmt: skip
     whole = sum(parts.values())
     figure.add_vline(x=available / 2**30, line={"dash": "dot", "color": "#d62728"})
-    figure.update_layout(barmode="stack", bargap=0, hovermode="closest", margin={"l": 0, "r": 10, "t": 0, "b": 20})
+    figure.update_layout(barmode="stack", bargap=0, hovermode="closest", margin={"l": 0, "r": 16, "t": 0, "b": 34})
     most = max(whole * 1.15, min(available * 1.05, 3 * whole)) / 2**30
     figure.update_xaxes(range=[0, most], ticksuffix=" GiB", nticks=5, title=None)
     figure.update_yaxes(visible=False)

@@ -38,6 +38,11 @@ def choose_model() -> dict:
             "No base model is on this machine. Run `.venv/bin/python -m factory models fetch` in a terminal, then reload."
         )
         st.stop()
+    wanted = st.session_state.pop("wanted-model", None)  # a loaded YAML named it
+    if wanted in here:
+        st.session_state["model"] = wanted
+    elif wanted:
+        st.error(f"The recipe wants the base model {frame.plain(wanted)}, which is not here; fetch it, or choose another.")
     name = st.selectbox(
         "Base model", list(here), key="model", required=True,
         format_func=lambda n: f"{n} · {here[n]['parameters'] / 1e6:,.0f} million parameters · {here[n]['licence']}",

@@ -189,6 +189,19 @@ def test_a_curator_seals_held_out_rows_from_a_file(workshop: Workshop) -> None:
     assert sealed["row_count"] == 1
 
 
+@pytest.mark.parametrize(("said", "model", "errors"), [("base_model: tiny-llama\n", "tiny-llama", 0), ("base_model: nowhere\n", "", 1)])
+def test_a_loaded_recipe_brings_its_base_model_or_says_that_it_is_not_here(
+    workshop: Workshop, said: str, model: str, errors: int
+) -> None:
+    shown = visit(workshop, "builder", "train")
+    before = shown.selectbox(key="model").value
+    shown = shown.text_area(key="yaml-in").set_value(f"{said}rank: 8\n").run()
+    shown = next(b for b in shown.button if b.label == "Use it").click().run()
+    assert not shown.exception
+    assert len(shown.error) == errors
+    assert shown.selectbox(key="model").value == (model or before)
+
+
 def test_freezing_without_anything_new_is_refused_in_words(workshop: Workshop) -> None:
     shown = visit(workshop, "curator", "datasets", dataset="bicycles", part="Versions")
     button = next(b for b in shown.button if "Freeze" in b.label)

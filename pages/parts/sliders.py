@@ -115,5 +115,6 @@ def load_yaml() -> None:
         text = st.text_area("Recipe", key="yaml-in", height=200, placeholder="rank: 16\nlearning_rate: 0.0002")
         if st.button("Use it") and text.strip():
             with frame.trying():
-                begin_with(recipes.from_yaml(text))
+                begin_with(recipe := recipes.from_yaml(text))
+                st.session_state["wanted-model"] = recipe.base_model if "base_model:" in text else None
                 st.rerun()
