@@ -54,7 +54,7 @@ def choose(model: Mapping[str, Any], *, machine: Mapping[str, Any], held_out: bo
     facts = {"machine": machine, "model": model}
     idle = possible.idle(now, held_out=held_out)
     knobs = [knob for knob in recipes.knobs() if knob.group in visible and knob.name not in ELSEWHERE]
-    st.session_state["knob-keys"] = {}
+    st.session_state["drawn-keys"] = {}
     chosen: dict[str, Any] = {}
     if shown == GROUPS[-1]:
         wanted = st.text_input("Find a setting", key="find-knob", placeholder="name or word, such as rank or memory")
@@ -66,8 +66,8 @@ def choose(model: Mapping[str, Any], *, machine: Mapping[str, Any], held_out: bo
                 chosen |= _columns(of_topic, now, idle, facts)
     else:
         chosen |= _columns(knobs, now, idle, facts)
-    recipe = replace(now, **chosen)
-    st.session_state["recipe"] = recipe  # what is not shown any more stays as it was set
+    recipe = st.session_state["recipe"] = replace(now, **chosen)  # what is not shown any more stays as it was set
+    st.session_state["knob-keys"] = st.session_state["drawn-keys"]  # whole or not at all: a click may interrupt a drawing
     return recipe
 
 
@@ -94,7 +94,7 @@ def _columns(knobs: Iterable[Knob], now: Recipe, idle: Mapping[str, str], facts:
             for why in dict.fromkeys(gone.values()) if not why_idle else ():
                 lost = ", ".join(str(LABELS.get(option, option)) for option, reason in gone.items() if reason == why)
                 st.caption(f"Not now: {lost}. {why}")
-        st.session_state["knob-keys"][knob.name] = key
+        st.session_state["drawn-keys"][knob.name] = key
     return chosen
 
 
