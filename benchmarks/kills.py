@@ -205,7 +205,9 @@ def trial(settings: Settings, source: Path, *, kills: int, seed: int, with_app: 
                 if all(runs.get(db, i)["status"] not in ("queued", "running") for i in disturbed):
                     disturbed.append(queued(f"disturbed {len(disturbed) + 1}"))
                 moment(db, chance)
-                found = kill_one(db, settings, chance.choice(parts))
+                part, patience = chance.choice(parts), time.monotonic() + 30
+                while not (found := kill_one(db, settings, part)) and time.monotonic() < patience:
+                    time.sleep(0.05)  # it was killed a moment ago and is not there yet
                 if found:
                     done.append(found)
                     print(json.dumps(found), flush=True)

@@ -53,7 +53,7 @@ with frame.page("Adapters") as (db, person):
         elif part == "Credit":
             parts.shares(db, adapter)
         elif part == "Talk":
-            conversation.side_by_side(db, adapter)
+            conversation.side_by_side(db, adapter, person)
         elif part == "Card":
             st.code(cards.card(db, adapter["id"]), language="markdown", wrap_lines=True)
         else:

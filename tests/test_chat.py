@@ -22,7 +22,7 @@ from factory.adapters import chat, kept, talk
 from factory.base import store
 from factory.base.errors import Conflict, Invalid, NotFound, Unavailable
 from factory.base.settings import ROOT, Settings
-from factory.training import models
+from factory.training import device, models
 from tests import trained
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -224,6 +224,22 @@ def test_the_chat_process_says_what_this_process_says(served: tuple[Settings, tr
     assert state is not None
     assert (state["state"], state["model_name"]) == ("idle", "tiny")
     assert state["pid"] != os.getpid()
+
+
+def test_chat_holds_the_device_while_it_answers_and_answers_beside_a_run(served: tuple[Settings, trained.Past]) -> None:
+    settings, _ = served
+    alone = "".join(ask(settings))
+    deadline = time.monotonic() + 10
+    while device.holder(settings) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)  # it lets go a moment after its last word
+    found = device.last(settings)
+    assert found is not None
+    assert (found.kind, found.until is not None) == (device.CHAT, True)
+    assert device.quiet_in(settings) > 0
+    assert (device.resident(settings) or {})["pid"] == (talk.status(settings) or {})["pid"]
+    with device.held(settings, device.RUN, "Run 1 is training", run_id=1):
+        assert "".join(ask(settings)) == alone
+        assert (device.holder(settings) or found).run_id == 1
 
 
 def test_what_the_chat_process_refuses_rises_here_as_the_same_error(served: tuple[Settings, trained.Past]) -> None:

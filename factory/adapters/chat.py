@@ -26,7 +26,7 @@ from factory.adapters import kept, talk
 from factory.base import store
 from factory.base.errors import Conflict, FactoryError, Invalid
 from factory.base.settings import Settings
-from factory.training import models
+from factory.training import device, models
 
 IDLE_SECONDS = 600.0
 MAXIMUM_TOKENS = 2048
@@ -235,6 +235,7 @@ def serve(settings: Settings, *, idle_seconds: float = IDLE_SECONDS) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     try:
         with FileLock(settings.home / "chat.lock", timeout=0):
+            device.settle(settings)
             _serve_alone(settings, idle_seconds)
     except Timeout:
         return
@@ -307,12 +308,44 @@ def _answer(room: Room, connection: Connection, request: dict[str, Any]) -> None
         finally:
             room.waiting.discard(threading.get_ident())
         try:
-            _talk(room, connection, request)
+            _answer_in_turn(room, connection, request)
         finally:
             room.now.update(state="idle", since=time.monotonic())
             room.turn.release()
     else:
         raise Invalid("The chat process knows talk, status and free; update the program that asked.")
+
+
+def _answer_in_turn(room: Room, connection: Connection, request: dict[str, Any]) -> None:
+    """Hold the device for the length of the answer, or answer beside who holds it: on one thread, if memory has room."""
+    threads = torch.get_num_threads()
+    try:
+        with device.held(room.settings, device.CHAT, "Chat is answering"):
+            _talk(room, connection, request)
+            return
+    except Conflict:
+        if device.holder(room.settings) is None or room.leaving.is_set():
+            raise  # it was not the device that was in the way
+    _need_room(room, request)
+    torch.set_num_threads(1)  # training beside it keeps its cores
+    try:
+        _talk(room, connection, request)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _need_room(room: Room, request: dict[str, Any]) -> None:
+    """Refuse to load a model beside a training where memory has no room for both. A loaded one is there already."""
+    found = device.holder(room.settings)
+    model = models.find(room.settings, str(request.get("model_name")))
+    if found is None or model is None or any(one.hash == model["hash"] for one in _loaded):
+        return
+    needs = 1.5 * sum(file.stat().st_size for file in Path(model["folder"]).rglob("*.safetensors"))
+    if psutil.virtual_memory().available < needs:
+        raise Conflict(
+            f"{found.words}, and memory has no room for a model to talk to beside it; wait, or free the device on the page"
+            " of runs: the run then makes way and goes on by itself."
+        )
 
 
 def _talk(room: Room, connection: Connection, request: dict[str, Any]) -> None:

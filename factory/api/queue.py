@@ -59,7 +59,8 @@ def _line(db: Store, settings: Here) -> list[Waiting]:
 
 def _run(db: Store, run_id: int) -> shapes.Run:
     found = runs.get(db, run_id)
-    return shapes.Run(**{**found, "recipe": recipes.to_dict(found["recipe"])})
+    more = {"recipe": recipes.to_dict(found["recipe"]), "predicted_against_measured": runs.predicted_against_measured(found)}
+    return shapes.Run(**found | more)
 
 
 @routes.get("/queue", tags=["runs"], summary="What waits, in its order, and why")

@@ -15,7 +15,9 @@ from factory.commands.desk import Desk, file_at, fraction_told, say
 from factory.credit import leaderboards, ledger
 from factory.intake import datasets
 from factory.terminal import table
-from factory.training import models, recipes
+from factory.training import device, models, recipes
+
+WAIT_SECONDS = 60.0  # for who has the device; then its name is said
 
 
 def demonstrate(desk: Desk, arguments: argparse.Namespace) -> int:
@@ -44,7 +46,8 @@ def evaluate(desk: Desk, arguments: argparse.Namespace) -> None:
     """Measure an adapter against its base on the held-out rows."""
     people.need(desk.person, "builder")
     adapter = _adapter(desk, arguments.adapter)
-    found = evaluation.evaluate(desk.db, desk.settings, adapter["id"], progress=_share_told(desk))
+    with device.held(desk.settings, "evaluation", f"Adapter {adapter['id']} is being measured", wait_seconds=WAIT_SECONDS):
+        found = evaluation.evaluate(desk.db, desk.settings, adapter["id"], progress=_share_told(desk))
     words = (
         f"Held-out loss of {adapter['name']}: base {found['base_loss']:.3f}, tuned {found['tuned_loss']:.3f} nats a token;"
         f" difference {found['difference']:+.3f} (95% interval {found['low']:+.3f} to {found['high']:+.3f})"
@@ -108,7 +111,8 @@ def _answer(
 def export(desk: Desk, arguments: argparse.Namespace) -> None:
     """Write an adapter as a PEFT folder (zip), loaded back and compared before it is called verified."""
     adapter = _adapter(desk, arguments.adapter)
-    made = exports.export_peft(desk.db, desk.settings, adapter["id"], person=desk.person)
+    with device.held(desk.settings, "export", f"Adapter {adapter['id']} is being packed", wait_seconds=WAIT_SECONDS):
+        made = exports.export_peft(desk.db, desk.settings, adapter["id"], person=desk.person)
     checked = "loaded back, the same greedy tokens" if made["verified"] else "NOT verified"
     say(desk, made, f"{made['path']} ({made['bytes']:,} bytes, {checked}), sha-256 {made['sha256']}")
 

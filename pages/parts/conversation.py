@@ -3,11 +3,21 @@
 import streamlit as st
 
 from factory.adapters import talk
-from factory.training import runs
+from factory.training import device, runs
 from pages import frame
+from pages.parts import queue
 
 
-def side_by_side(db, adapter) -> None:
+def who_computes(db, person) -> None:
+    """Say that a run makes answers slow, with the button that asks it to make way."""
+    holder = device.holder(frame.settings())
+    if holder is not None and holder.kind == device.RUN:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f":material/hourglass_top: {frame.plain(holder.words)}; answers will be slow.")
+            queue.free_it(db, person, holder.run_id, key="free-for-chat")
+
+
+def side_by_side(db, adapter, person) -> None:
     """Base and adapter answer the same question side by side, streamed, from a process of their own."""
     settings = frame.settings()
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -16,6 +26,7 @@ def side_by_side(db, adapter) -> None:
         if st.button("Free the memory", icon=":material/memory:", help="Ends the process that holds the model."):
             frame.done("The model's memory is free." if talk.free(settings) else "No model was loaded.")
             st.rerun()
+    who_computes(db, person)
     question = st.chat_input("Ask both the same thing", max_chars=4000)
     if not question:
         st.caption("Every question stands alone. The first answer takes some seconds more: the model is loaded then.")
