@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from sqlite_utils import Database
 
 from factory.api import shapes
 from factory.api.caller import Here, Store, Who
@@ -45,24 +46,24 @@ class Trying(BaseModel):
 
 @routes.post("/estimate", summary="What a run would take here: memory, time and disk")
 def estimate(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> Card:
-    version = version_numbered(db, wanted.dataset, wanted.version)
-    return Card(
-        **forecast.card(
-            db, settings, version_id=version["id"], recipe=presets.with_changes(db, wanted.preset, wanted.recipe)
-        )
-    )
+    recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
+    return Card(**forecast.card(db, settings, recipe=recipe, **_data(db, wanted)))
 
 
 @routes.post("/preflight", summary="Try the longest packs of a recipe; answers when it has ended, in some 20 seconds")
 def begin(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> Tried:
-    version, recipe = (
-        version_numbered(db, wanted.dataset, wanted.version),
-        presets.with_changes(db, wanted.preset, wanted.recipe),
-    )
+    recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
     found = preflight.wait(
-        db, settings, version_id=version["id"], recipe=recipe, person=person, progress=lambda share, words: None
+        db, settings, recipe=recipe, person=person, progress=lambda share, words: None, **_data(db, wanted)
     )
     return Tried(**found)
+
+
+def _data(db: Database, wanted: shapes.NewRun) -> dict[str, Any]:
+    """The versions that a run would be made of, as `runs.create` takes them."""
+    more = [(version_numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
+    first = version_numbered(db, wanted.dataset, wanted.version)
+    return {"version_id": first["id"], "weight": wanted.weight, "more": more}
 
 
 @routes.get("/preflight", summary="The preflight that is under way, or how the last one ended; null where there is none")

@@ -27,13 +27,14 @@ def train(desk: Desk, arguments: argparse.Namespace) -> int:
     (version, weight), *more = versions_named(desk.db, arguments.dataset)
     recipe = recipe_typed(desk.db, arguments)
     rows = version["row_count"] + sum(other["row_count"] for other, _ in more)
+    mixed: dict[str, Any] = {"weight": weight, "more": [(other["id"], times) for other, times in more]}
     for warning in recipes.warnings(recipe, rows, held_out=bool(version["held_out_root"])):
         told(f"Note: {warning}")
     if arguments.preflight:
-        told(tried(desk, version["id"], recipe)["verdict"])
+        told(tried(desk, version["id"], recipe, **mixed)["verdict"])
     run_id = runs.create(
         desk.db, person=desk.person, version_id=version["id"], recipe=recipe, name=arguments.name, settings=desk.settings,
-        weight=weight, more=[(other["id"], times) for other, times in more], anyway=arguments.anyway,
+        anyway=arguments.anyway, **mixed,
     )  # fmt: skip
     if arguments.detach:
         run = runs.get(desk.db, run_id)
@@ -42,12 +43,12 @@ def train(desk: Desk, arguments: argparse.Namespace) -> int:
     return _follow(desk, run_id)
 
 
-def tried(desk: Desk, version_id: int, recipe: recipes.Recipe) -> dict[str, Any]:
+def tried(desk: Desk, version_id: int, recipe: recipes.Recipe, **mixed: Any) -> dict[str, Any]:
     """Do a preflight and wait for it, telling how far it is."""
     tell = fraction_told(quiet=desk.json)
     return preflight.wait(
         desk.db, desk.settings, version_id=version_id, recipe=recipe, person=desk.person,
-        progress=lambda share, words: tell(words, share),
+        progress=lambda share, words: tell(words, share), **mixed,
     )  # fmt: skip
 
 

@@ -88,6 +88,7 @@ class Estimate:
     arithmetic_parts: dict[str, int] = field(default_factory=dict)  # the same before anything measured corrected it
     arithmetic_tokens_per_second: float = 0.0  # likewise
     arithmetic_pack_seconds: float = 0.0  # likewise, of packs alone: start, encoding and saving aside
+    flops: float = 0.0  # the speed that the arithmetic took the machine to have
     disk_parts: dict[str, int] = field(default_factory=dict)
     longest_pack: int = 0
     measured: bool = False  # by a preflight or a run of this very choice
@@ -295,6 +296,7 @@ def estimate(
         memory_available_bytes=available,
         arithmetic_seconds=bare,
         arithmetic_pack_seconds=packs,
+        flops=machine["flops"],
         seconds_low=start + (seconds - start) * spread[0],
         seconds=seconds,
         seconds_high=start + (seconds - start) * spread[1],

@@ -97,9 +97,17 @@ def estimate_for(
     return here.estimate(recipe, here.seen(db, recipe))
 
 
-def change_that_fits(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> Change | None:
+def change_that_fits(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> Change | None:
     """The smallest change after which the recipe fits this machine; None where it fits already, or where none helps."""
-    here = ground(db, settings, version_id=version_id, model_name=recipe.base_model)
+    here = ground(db, settings, version_id=version_id, model_name=recipe.base_model, weight=weight, more=more)
     first = here.estimate(recipe, here.seen(db, recipe))
     if first.fits != "no":
         return None
@@ -116,19 +124,28 @@ def change_that_fits(db: Database, settings: Settings, *, version_id: int, recip
     )
 
 
-def card(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> dict[str, Any]:
+def card(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> dict[str, Any]:
     """All that a person should know before a start: estimate (a dict), fix (what to set, or None), sentence (or None).
 
-    The sentence is there where the recipe does not fit. Raises NotFound, Invalid (the recipe).
+    The sentence is there where the recipe does not fit. Raises NotFound, Invalid (the recipe, the mixture).
     """
+    mixture.checked(db, [(version_id, weight), *more])
     model = models.get(settings, recipe.base_model)
     problems = recipes.problems(recipe, machine=estimates.machine(settings), model=model)
     if problems:
         raise Invalid(problems)
-    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe)
+    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe, weight=weight, more=more)
     if guess.fits != "no":
         return {"estimate": dataclasses.asdict(guess), "fix": None, "sentence": None}
-    change = change_that_fits(db, settings, version_id=version_id, recipe=recipe)
+    change = change_that_fits(db, settings, version_id=version_id, recipe=recipe, weight=weight, more=more)
     return {
         "estimate": dataclasses.asdict(guess),
         "fix": change.sets if change else None,
@@ -137,7 +154,15 @@ def card(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -
 
 
 def need_fit(
-    db: Database, settings: Settings, guess: Estimate, *, version_id: int, recipe: Recipe, anyway: bool = False
+    db: Database,
+    settings: Settings,
+    guess: Estimate,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    anyway: bool = False,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
 ) -> str:
     """Raises Conflict where an estimate does not fit this machine, with the change that makes it fit.
 
@@ -145,7 +170,8 @@ def need_fit(
     """
     if guess.fits != "no":
         return ""
-    words = fitting.sentence(guess, change_that_fits(db, settings, version_id=version_id, recipe=recipe))
+    change = change_that_fits(db, settings, version_id=version_id, recipe=recipe, weight=weight, more=more)
+    words = fitting.sentence(guess, change)
     if not anyway:
         raise Conflict(f"{words} To queue it all the same, say so (--anyway, or anyway).")
     return f" It was to be queued although it does not fit: {words[0].lower()}{words[1:]}"

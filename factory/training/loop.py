@@ -22,6 +22,7 @@ from factory.training.adapter import with_adapter
 from factory.training.checkpoints import State
 from factory.training.encoding import EncodedRow
 from factory.training.estimate import CURVE_TOKENS
+from factory.training.machine import give_memory_back
 from factory.training.recipes import Recipe
 
 __all__ = ["with_adapter"]  # and all that is defined here
@@ -189,6 +190,7 @@ def held_out_loss(model: Any, held_out: Sequence[EncodedRow], recipe: Recipe) ->
     if not held_out:
         return None
     model.eval()
+    give_memory_back()  # the large tensors of a measuring find no room in the gaps that the steps left
     return encoding.mean_loss(encoding.row_losses(model, held_out, tokens_per_pack=recipe.tokens_at_once))
 
 

@@ -225,9 +225,11 @@ def _runs(
         if measured.get("resumed") or not told or not seen_rate:
             continue
         same = run["version_root"] == version_root and cost_hash(_recipe(run["recipe"])) == cost_hash(recipe)
-        factor, packs, start = told / seen_rate, max(0.01, guess["arithmetic_pack_seconds"]), START_SECONDS
+        faster = machine["flops"] / (guess.get("flops") or machine["flops"])  # the speed may have been measured anew
+        factor, packs = faster * told / seen_rate, max(0.01, guess["arithmetic_pack_seconds"] / faster)
+        start = START_SECONDS
         if guess["steps"] == measured["steps"]:  # else it was stopped early, and its total tells nothing
-            besides = guess["arithmetic_seconds"] - START_SECONDS - packs
+            besides = guess["arithmetic_seconds"] - START_SECONDS - guess["arithmetic_pack_seconds"]
             factor = min(factor, max(0.02, (measured["seconds"] - besides - 1) / packs))
             start = max(1.0, measured["seconds"] - besides - factor * packs)
         seen = Observation(

@@ -30,7 +30,7 @@ from factory.base.errors import Conflict, FactoryError, Invalid, NotAllowed, Una
 from factory.base.people import Person
 from factory.base.settings import ROOT, Settings
 from factory.intake import datasets
-from factory.training import device, forecast, models, observed, recipes
+from factory.training import device, forecast, mixture, models, observed, recipes
 from factory.training.machine import machine, trainer_environment
 from factory.training.recipes import Recipe
 
@@ -38,12 +38,24 @@ Tell = Callable[[float, str], None]
 SECONDS = 20  # about how long one takes with the embedded base model
 
 
-def begin(db: Database, settings: Settings, *, version_id: int, recipe: Recipe, person: Person) -> None:
+def begin(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    person: Person,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> None:
     """Start a preflight of a recipe on a version; `state` tells of it. Needs the role builder.
 
-    Raises NotAllowed, NotFound, Invalid (the recipe), Conflict where one is under way or a run trains, Unavailable.
+    Raises NotAllowed, NotFound, Invalid (the recipe, or a mixture of versions), Conflict where one is under way or a run
+    trains, Unavailable.
     """
     people.need(person, "builder")
+    if more or weight != 1:
+        raise Invalid("A preflight tries the rows of one version with weight 1; ask for one of each version, or for none.")
     model = models.get(settings, recipe.base_model)
     problems = recipes.problems(recipe, machine=machine(settings), model=model)
     if problems:
@@ -145,13 +157,21 @@ def _sweep(settings: Settings) -> None:
 
 
 def wait(
-    db: Database, settings: Settings, *, version_id: int, recipe: Recipe, person: Person, progress: Tell
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    person: Person,
+    progress: Tell,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
 ) -> dict[str, Any]:
     """Begin a preflight and wait for it; the estimate it leads to is `forecast.estimate_for`'s from then on.
 
     Returns what `found` does. Raises what `begin` raises, and FactoryError with the sentence it ended with.
     """
-    begin(db, settings, version_id=version_id, recipe=recipe, person=person)
+    begin(db, settings, version_id=version_id, recipe=recipe, person=person, weight=weight, more=more)
     try:
         while (about := state(settings)) and about["under_way"]:
             progress(about["share"], about["words"])

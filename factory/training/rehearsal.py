@@ -31,6 +31,7 @@ Tell = Callable[[float, str], None]
 SAMPLED_ROWS = 128  # encoded to see how the rows of this data lie in packs
 LONGEST_ROWS = 8
 STEPS = 5  # the longest pack, half of it, both again, then rows as they come
+VARIED_PACKS = 8  # of other sizes: each leaves gaps and prepared products of its own in memory
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def measure(
     chosen = choose(tokenizer, content, counts, recipe)
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=_scratch(settings)) as folder:
         found = _train(model, chosen, recipe, Path(folder), bool(version["held_out_root"]), tell)
+        tell(0.75, "packs of other sizes")
+        _varied(model, chosen, recipe)
         asked = samples.questions(db, {"recipe": recipe, "version_id": version["id"]})
         found |= _answered(model, tokenizer, asked, recipe)
         found["start_seconds"] += verified + loaded + (loading - began - verified)
@@ -204,6 +207,24 @@ def _train(model: Any, chosen: Chosen, recipe: Recipe, folder: Path, measured_to
         "save_seconds": saving,
         "checkpoint_bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     }
+
+
+def _varied(model: Any, chosen: Chosen, recipe: Recipe) -> None:
+    """Forward and backward of packs of other sizes, as a training meets them, and of the longest one among them.
+
+    Nothing is learned: what counts is the memory that stays with each size.
+    """
+    rows = (chosen.usual * (1 + recipe.effective_batch // len(chosen.usual)))[: max(SAMPLED_ROWS, recipe.effective_batch)]
+    starts = range(0, len(rows), recipe.effective_batch)
+    batches = [rows[start : start + recipe.effective_batch] for start in starts]
+    found = [pack for batch in batches for pack in packing.packs(batch, tokens_per_pack=recipe.tokens_at_once)]
+    sizes = {len(pack.tokens): pack for pack in found}
+    longest = packing.packs(chosen.longest, tokens_per_pack=recipe.tokens_at_once)
+    model.train()
+    for pack in (*list(sizes.values())[:VARIED_PACKS], *longest):
+        encoding.backward(model, pack, divisor=1.0)
+    for parameter in model.parameters():
+        parameter.grad = None
 
 
 def _answered(model: Any, tokenizer: Any, asked: Any, recipe: Recipe) -> dict[str, float]:

@@ -64,8 +64,7 @@ def create(
     `more` are further versions and their weights, see `mixture`; `starts_from` is a run that it extends, see `queue.extend`.
     It waits behind all of its `priority` or a higher one. Recipe, data root, model hash, library versions, the estimate
     and `manifest` are stored now, before anything runs.
-    Raises NotAllowed, NotFound (version, model, parent), Invalid with every problem of the recipe, and Conflict, unless
-    it is to be queued `anyway`, where it would not fit this machine.
+    Raises NotAllowed, NotFound, Invalid (every problem of the recipe), Conflict where it does not fit and not `anyway`.
     """
     people.need(person, "builder")
     version = mixture.checked(db, sources := [(version_id, weight), *more])[0]
@@ -77,8 +76,9 @@ def create(
     problems += _problems_together(recipe, model, version, name)
     if problems:
         raise Invalid(problems)
-    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe, weight=weight, more=more)
-    short = forecast.need_fit(db, settings, guess, version_id=version_id, recipe=recipe, anyway=anyway)
+    mixed: dict[str, Any] = {"weight": weight, "more": more}
+    guess = estimate_for(db, settings, version_id=version_id, recipe=recipe, **mixed)
+    short = forecast.need_fit(db, settings, guess, version_id=version_id, recipe=recipe, anyway=anyway, **mixed)
     record = {
         "name": name or f"{version['slug']} v{version['number']}, {recipe.method} r{recipe.rank}",
         "person_id": person.id,

@@ -18,6 +18,7 @@ from factory.base import store
 from factory.base.errors import Conflict
 from factory.intake import datasets, formats
 from factory.training import encoding, prompts
+from factory.training.machine import give_memory_back
 
 NEW_TOKENS = 48
 LONGEST_QUESTION = 1500  # characters: the answer is what should be read
@@ -72,6 +73,7 @@ def answers(
         max_new_tokens=new_tokens, do_sample=False, max_time=MOST_SECONDS, eos_token_id=sorted(ends), pad_token_id=pad
     )
     model.eval()
+    give_memory_back()  # what training left in gaps would be held beside what answering takes
     with torch.no_grad():
         made = model.generate(input_ids=given, attention_mask=mask, generation_config=how, use_cache=True)
     said = []

@@ -23,7 +23,7 @@ def show(db, person, version, more, recipe, problems) -> None:
     mixed = {"weight": version.get("weight", 1.0), "more": [(other["id"], other["weight"]) for other in more]}
     guess = runs.estimate_for(db, frame.settings(), version_id=version["id"], recipe=recipe, **mixed)
     figures(guess, recipe)
-    mend(db, version, recipe, guess)
+    mend(db, version, recipe, guess, mixed)
     sliders.advise(recipe, version)
     for sentence in guess.notes:
         st.warning(sentence, icon=":material/lightbulb:")
@@ -58,11 +58,11 @@ def figures(guess, recipe) -> None:
     )
 
 
-def mend(db, version, recipe, guess) -> None:
+def mend(db, version, recipe, guess, mixed) -> None:
     """Where it does not fit: the smallest change after which it does, one click away."""
     if guess.fits != "no":
         return
-    change = forecast.change_that_fits(db, frame.settings(), version_id=version["id"], recipe=recipe)
+    change = forecast.change_that_fits(db, frame.settings(), version_id=version["id"], recipe=recipe, **mixed)
     st.error(fitting.sentence(guess, change), icon=":material/memory_alt:")
     if change:
         st.button("Make it fit", icon=":material/build:", on_click=sliders.begin_with, args=(change.recipe,))
