@@ -209,8 +209,9 @@ def _choice(command: argparse.ArgumentParser, *, with_knobs: bool, several: bool
     """What to train on and how: a version (or `several`), and a preset or file with an option for every knob."""
     if several:
         command.add_argument(
-            "--dataset", required=True, action="append", metavar="SLUG[@N][:WEIGHT]",
-            help="without a number the newest version; repeated, they are mixed, and the first one's held-out set counts",
+            "--dataset", action="append", metavar="SLUG[@N][:WEIGHT]",
+            help="without a number the newest version; repeated, they are mixed, and the first one's held-out set counts;"
+            " default: what the recipe's file names",
         )  # fmt: skip
     else:
         command.add_argument("--dataset", required=True, metavar="SLUG[@N]", help="without a number the newest version")

@@ -194,3 +194,54 @@ def test_every_mending_mends() -> None:
 
 def test_a_list_of_modules_may_be_written_as_a_list() -> None:
     assert recipes.from_yaml("targets: chosen\ntarget_modules: [q_proj, v_proj]").target_modules == "q_proj, v_proj"
+
+
+def test_what_is_written_is_only_what_differs_and_reads_back_equal() -> None:
+    recipe = Recipe(rank=8, learning_rate=1e-5, system_prompt="Be kind.\n\n  And brief: # always.", sample_prompts="3")
+    text = recipes.to_yaml(recipe, datasets=["questions@1"])
+    said = [line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha()]
+    assert said == ["dataset", "learning_rate", "rank", "system_prompt"]
+    assert "# How much an adapter can hold" in text
+    assert recipes.from_yaml(text) == recipe
+    assert recipes.datasets_in(text) == ("questions@1",)
+    whole = recipes.to_yaml(recipe, every=True)
+    assert recipes.from_yaml(whole) == recipe
+    assert all(f"\n{knob.name}:" in whole for knob in recipes.knobs() if knob.name != "alpha")  # which follows the rank
+
+
+def test_an_error_names_its_line_and_what_was_meant() -> None:
+    with pytest.raises(Invalid) as refused:
+        recipes.from_yaml("# mine\nrank: 7\nlearning_rat: 1e-4\nzzz: 1\n")
+    assert refused.value.problems == [
+        "There is no setting learning_rat in line 3; did you mean learning_rate?",
+        "There is no setting zzz in line 4; `python -m factory train --help` lists those there are.",
+        "Line 2: rank is 7; choose one of 4, 8, 16, 32, 64, 128, 256.",
+    ]
+    with pytest.raises(Invalid, match="line 1 and again in line 2"):
+        recipes.from_yaml("rank: 8\nRank: 16")
+
+
+def test_people_may_write_names_and_numbers_as_they_are_used_to() -> None:
+    read = recipes.from_yaml("Learning rate: 2e-4\nmax-steps: 1e2\nwarmup_ratio: 5%\nsample_prompts: 3\nepochs: '3'")
+    assert read == Recipe(learning_rate=2e-4, max_steps=100, warmup_ratio=0.05, sample_prompts="3", epochs=3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("dataset: a@1", ("a@1",)),
+        ("dataset: [a@1, 'b@2:0.5']", ("a@1", "b@2:0.5")),
+        ("dataset:\n  - a\n  - {dataset: b@2, weight: 2}", ("a", "b@2:2")),
+        ("dataset:\n  a@1: 1\n  b@2: 0.5", ("a@1", "b@2:0.5")),
+        ("rank: 8", ()),
+    ],
+)
+def test_a_recipe_file_may_name_its_data(text: str, named: tuple[str, ...]) -> None:
+    assert recipes.datasets_in(text) == named
+    assert recipes.from_yaml(text).method == "lora"
+
+
+@pytest.mark.parametrize("text", ["dataset: []", "dataset: 3", "dataset: [{weight: 2}]", "dataset: {a@1: many}"])
+def test_data_that_cannot_be_read_is_refused_with_its_line(text: str) -> None:
+    with pytest.raises(Invalid, match=r"[Ll]ine 2"):
+        recipes.from_yaml("rank: 8\n" + text)

@@ -67,7 +67,7 @@ def card(db: Database, adapter_id: int) -> str:
         "## Data",
         "\n\n".join(_data(db, source) for source in mixture.of_run(db, run["id"])),
         "## Recipe",
-        fenced(recipes.to_yaml(run["recipe"]), "yaml"),
+        fenced(recipes.to_yaml(run["recipe"], every=True), "yaml"),
         "## How to load it",
         "Unpack the export into `FOLDER`; `try_it.py` in it does this from a terminal.",
         fenced(LOADING.replace("BASE", base), "python"),

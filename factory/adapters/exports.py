@@ -117,7 +117,7 @@ def _contents(db: Database, settings: Settings, adapter: dict[str, Any], place: 
     base = models.find(settings, adapter["model_name"])
     contents = {name: (place / name).read_bytes() for name in (kept.WEIGHTS, kept.CONFIG, kept.SHEET)}
     contents["README.md"] = cards.card(db, adapter["id"]).encode()
-    contents["recipe.yaml"] = recipes.to_yaml(run["recipe"]).encode()
+    contents["recipe.yaml"] = recipes.to_yaml(run["recipe"], every=True).encode()
     contents["data_manifest.json"] = _manifest(db, mixture.of_run(db, run["id"]))
     contents["LICENSE.md"] = _licences(mixture.of_run(db, run["id"]), cards.base_of(run), base).encode()
     contents["try_it.py"] = Path(try_it.__file__).read_bytes()

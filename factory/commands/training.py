@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,8 +24,8 @@ from factory.training import worker as workers
 
 def train(desk: Desk, arguments: argparse.Namespace) -> int:
     """Queue a run and follow it to its credits, with a worker of its own where none is alive."""
-    (version, weight), *more = versions_named(desk.db, arguments.dataset)
     recipe = recipe_typed(desk.db, arguments)
+    (version, weight), *more = versions_named(desk.db, _datasets_typed(arguments))
     rows = version["row_count"] + sum(other["row_count"] for other, _ in more)
     mixed: dict[str, Any] = {"weight": weight, "more": [(other["id"], times) for other, times in more]}
     for warning in recipes.warnings(recipe, rows, held_out=bool(version["held_out_root"])):
@@ -75,6 +75,16 @@ def typed(arguments: argparse.Namespace) -> dict[str, Any]:
         for knob in recipes.knobs()
         if getattr(arguments, f"knob_{knob.name}", None) is not None
     }
+
+
+def _datasets_typed(arguments: argparse.Namespace) -> Sequence[str]:
+    """The datasets that were typed, else those that the recipe's file names. Raises Invalid where neither names one."""
+    if arguments.dataset:
+        return list(arguments.dataset)
+    found = recipes.datasets_in(file_at(arguments.recipe).read_text(encoding="utf-8")) if arguments.recipe else ()
+    if not found:
+        raise Invalid("Say what to train on: --dataset SLUG@1, or a line `dataset: SLUG@1` in the recipe's file.")
+    return found
 
 
 def _value(text: str, kind: str) -> Any:

@@ -6,13 +6,11 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from factory.base.errors import Invalid
-from factory.training import advice, possible, prompts
+from factory.training import advice, possible, prompts, recipe_yaml
 from factory.training.knobs import Advice, Knob
 from factory.training.recipe import Recipe
 from factory.training.schedules import learning_rate_at, planned_rates, steps_per_epoch, steps_total
@@ -20,7 +18,6 @@ from factory.training.schedules import learning_rate_at, planned_rates, steps_pe
 __all__ = [  # and all that is defined here: the one name under which the rest of the program knows recipes
     "Advice", "Knob", "Recipe", "learning_rate_at", "planned_rates", "steps_per_epoch", "steps_total",
 ]  # fmt: skip
-LONGEST_YAML = 64 * 1024
 
 PRESETS: dict[str, Recipe] = {
     "quick try": Recipe(rank=8, epochs=1, max_steps=40, effective_batch=8, evaluations=4, max_length=512),
@@ -118,8 +115,10 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return dataclasses.asdict(recipe)
 
 
-def from_dict(settings: Any) -> Recipe:
+def from_dict(settings: Any, *, lines: Mapping[str, int] | None = None) -> Recipe:
     """The recipe with these settings, defaults for the rest. Raises Invalid with every problem.
+
+    `lines` says where in a file each setting stands, so that a problem can say it too.
 
     >>> from_dict({"rank": 8}).alpha
     16
@@ -127,11 +126,10 @@ def from_dict(settings: Any) -> Recipe:
     if not isinstance(settings, dict):
         raise Invalid("A recipe is a list of lines `setting: value`; this is something else.")
     known = {each.name: each for each in knobs()}
-    unknown = [
-        f"There is no setting {_shown(name)}; `recipe` lists those there are." for name in settings if name not in known
-    ]
+    places = lines or {}
+    unknown = [recipe_yaml.unknown(name, known, places) for name in settings if name not in known]
     recipe = Recipe(**{name: _of_kind(value, known[name].kind) for name, value in settings.items() if name in known})
-    found = unknown + problems(recipe)
+    found = [*unknown, *(recipe_yaml.placed(problem, places) for problem in problems(recipe))]
     if recipe.alpha_linked is True and "alpha" in settings and settings["alpha"] != recipe.alpha:
         found.append(
             f"alpha is {_shown(settings['alpha'])} but alpha_linked keeps it at {recipe.alpha}; drop it, or unlink it."
@@ -143,9 +141,9 @@ def from_dict(settings: Any) -> Recipe:
 
 def _of_kind(value: Any, kind: str) -> Any:
     """YAML reads 2e-4 as text and 1.0 as a fraction: mean what the person meant, leave the rest to `problems`."""
-    if kind == "float" and isinstance(value, str):
+    if kind in ("float", "int") and isinstance(value, str):
         try:
-            return float(value)
+            value = float(value[:-1]) / 100 if value.endswith("%") else float(value)
         except ValueError:
             return value
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
@@ -154,26 +152,28 @@ def _of_kind(value: Any, kind: str) -> Any:
         return int(value)
     if kind == "str" and isinstance(value, list) and all(isinstance(part, str) for part in value) and len(value) < 200:
         return ", ".join(value)  # target_modules: [q_proj, v_proj]
+    if kind == "str" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
+        return str(value)  # sample_prompts: 3
     return value
 
 
-def to_yaml(recipe: Recipe) -> str:
-    """The recipe as YAML, complete, in the order of the settings; `from_yaml` reads it back equal."""
-    return str(yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, width=1000))
+def to_yaml(recipe: Recipe, *, datasets: Sequence[str] = (), every: bool = False) -> str:
+    """The recipe as a person would write it, what differs from the defaults, or `every` setting; `from_yaml` reads it back.
+
+    `datasets` are written in front, each as `train --dataset` takes it.
+    """
+    return recipe_yaml.write(to_dict(recipe), knobs(), datasets=datasets, every=every)
 
 
 def from_yaml(text: str) -> Recipe:
     """The recipe that a YAML text describes, defaults for what it leaves out. Raises Invalid with every problem."""
-    if len(text) > LONGEST_YAML:
-        raise Invalid(f"A recipe has at most {LONGEST_YAML:,} characters; this is something else.")
-    try:
-        settings = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as problem:
-        place = getattr(problem, "problem_mark", None)
-        raise Invalid(
-            f"This is not YAML{f' (line {place.line + 1})' if place else ''}; a recipe has lines like `rank: 16`."
-        ) from problem
-    return from_dict({} if settings is None else settings)
+    said = recipe_yaml.read(text)
+    return from_dict(said.settings, lines=said.lines)
+
+
+def datasets_in(text: str) -> tuple[str, ...]:
+    """The datasets that a recipe's YAML names, each as `train --dataset` takes it. Raises Invalid."""
+    return recipe_yaml.read(text).datasets
 
 
 def recipe_hash(recipe: Recipe) -> str:
