@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from sqlite_utils import Database
 from streamlit.testing.v1 import AppTest
 
+from factory import __main__ as commands
 from factory import api
 from factory.base import people, store
 from factory.base.errors import Invalid
@@ -130,3 +132,21 @@ def test_a_preflight_is_seen_and_stopped_by_its_routes_and_on_the_page(
     button(shown, "Stop it").click().run()
     assert preflight.state(settings) is None
     assert store.value(db, "select count(*) from preflights") == 0
+
+
+@pytest.mark.slow
+def test_a_preflight_by_its_route_and_before_a_training_is_waited_for(
+    db: Database, settings: Settings, house: Any, door: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = door.post("/preflight", json=ASKED)
+    assert answer.status_code == 200
+    assert answer.json()["measured"]["peak_bytes"] > 0
+    assert "saved and read back" in answer.json()["verdict"]
+    typed = ["train", "--dataset", "questions", "--base-model", "tiny", "--rank", "8", "--epochs", "1", "--as", "builder"]
+    assert commands.main([*typed, "--preflight", "--detach", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "saved and read back" in told.err
+    run = json.loads(told.out)
+    assert run["status"] == "queued"
+    assert "Measured by a preflight" in run["estimate"]["sure"]
+    assert store.value(db, "select count(*) from preflights") == 2
