@@ -64,7 +64,6 @@ def begin(db) -> dict | None:
         sliders.begin_with(parent["recipe"])
         st.session_state["version"] = str(parent["version_id"])
         st.session_state["model"] = parent["model_name"]
-        st.session_state["shown"] = "everything"
     st.info(f"A clone of run {parent['id']}, {frame.plain(parent['name'])}: change what you like.",
             icon=":material/content_copy:")  # fmt: skip
     return parent
