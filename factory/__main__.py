@@ -193,6 +193,9 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
         ("read", "read", "say what a run's curves show, why it broke if it did, and what to try next"),
     ):
         _leaf(runs, name, f"seen:{does}", help).add_argument("run", type=int)
+    board = _leaf(runs, "tensorboard", "seen:tensorboard", "say where a run's TensorBoard files lie, or write them to a zip")
+    board.add_argument("run", type=int)
+    board.add_argument("--to", type=Path, metavar="FILE.zip", help="default: only say how TensorBoard opens them")
     again = _leaf(
         commands, "reproduce", "reproducing:reproduce", "train a finished run again and say whether the same came out"
     )

@@ -200,7 +200,7 @@ def test_what_is_written_is_only_what_differs_and_reads_back_equal() -> None:
     recipe = Recipe(rank=8, learning_rate=1e-5, system_prompt="Be kind.\n\n  And brief: # always.", sample_prompts="3")
     text = recipes.to_yaml(recipe, datasets=["questions@1"])
     said = [line.partition(":")[0] for line in text.splitlines() if line[:1].isalpha()]
-    assert said == ["dataset", "learning_rate", "rank", "system_prompt"]
+    assert said == ["dataset", "learning_rate", "base_model", "rank", "system_prompt"]
     assert "# How much an adapter can hold" in text
     assert recipes.from_yaml(text) == recipe
     assert recipes.datasets_in(text) == ("questions@1",)

@@ -7,8 +7,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlite_utils import Database
 
+from factory import __main__ as commands
+from factory import api
+from factory.base import people
 from factory.base.errors import NotFound
 from factory.base.settings import Settings
 from factory.training import reports, runs, worker
@@ -47,6 +51,14 @@ def test_a_run_is_written_as_tensorboard_shows_it(db: Database, settings: Settin
         assert [step for step, _ in told[name]] == [step for step, _ in curve]
         assert [value for _, value in told[name]] == pytest.approx([value for _, value in curve], rel=1e-5)
     assert zipfile.ZipFile(io.BytesIO(reports.zipped(folder))).namelist()[0].startswith("events.out.tfevents")
+    target = settings.home / "taken.zip"
+    assert commands.main(["runs", "tensorboard", str(run_id), "--to", str(target), "--as", "builder"]) == 0
+    assert target.read_bytes() == reports.zipped(folder)
+    key = {"Authorization": f"Bearer {people.issue_token(db, builder, 'test')}"}
+    with TestClient(api.application(settings)) as client:
+        answer = client.get(f"/runs/{run_id}/tensorboard", headers=key)
+        assert client.get(f"/runs/{run_id}/tensorboard").status_code in (401, 403)
+    assert (answer.status_code, answer.content) == (200, reports.zipped(folder))
 
 
 def test_a_run_that_goes_on_has_no_step_twice(db: Database, settings: Settings, tiny_model: Path, tmp_path: Path) -> None:

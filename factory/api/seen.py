@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from factory.api.caller import Store, Who
-from factory.training import failures, reading, runs, samples
+from factory.api.caller import Here, Store, Who
+from factory.training import failures, reading, reports, runs, samples
 
 routes = APIRouter()
 
@@ -74,3 +74,10 @@ def run_reading(run_id: int, db: Store, person: Who) -> Reading:
         tries=[Try(words=each.words, changes=dict(each.changes)) for each in broke.tries],
     ) if broke else None  # fmt: skip
     return Reading(broke=found, findings=[Finding(**vars(each)) for each in reading.of(db, run)])
+
+
+@routes.get("/runs/{run_id}/tensorboard", tags=["runs"], summary="A run's TensorBoard event files as a zip")
+def run_tensorboard(run_id: int, db: Store, person: Who, settings: Here) -> Response:
+    packed = reports.zipped(settings.runs / runs.get(db, run_id)["folder"])
+    named = {"Content-Disposition": f'attachment; filename="run-{run_id}-tensorboard.zip"'}
+    return Response(packed, media_type="application/zip", headers=named)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from factory.base.errors import Unavailable
 from factory.commands.desk import Desk, say
-from factory.training import failures, reading, runs, samples
+from factory.training import failures, reading, reports, runs, samples
 
 
 def answers(desk: Desk, arguments: argparse.Namespace) -> None:
@@ -40,6 +42,21 @@ def read(desk: Desk, arguments: argparse.Namespace) -> None:
             finding.next_step
         )
     say(desk, {"broke": broke, "findings": findings}, "\n".join(lines) or "There are no numbers to read yet.")
+
+
+def tensorboard(desk: Desk, arguments: argparse.Namespace) -> None:
+    """Say where a run's TensorBoard files lie, or write them to a zip."""
+    folder = desk.settings.runs / runs.get(desk.db, arguments.run)["folder"]
+    packed, place = reports.zipped(folder), reports.folder_of(folder)
+    if arguments.to is None:
+        say(desk, {"folder": str(place)}, f"tensorboard --logdir {place}")
+        return
+    target = Path(arguments.to)
+    try:
+        target.write_bytes(packed)
+    except OSError as problem:
+        raise Unavailable(f"{target} cannot be written ({problem.strerror}); name another file.") from problem
+    say(desk, {"file": str(target), "bytes": len(packed)}, f"Written: {target} ({len(packed):,} bytes).")
 
 
 def _typed(changes: object) -> str:

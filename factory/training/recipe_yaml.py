@@ -41,7 +41,7 @@ _Writer.add_representer(str, _text)
 
 
 def write(values: Mapping[str, Any], knobs: Sequence[Knob], *, datasets: Sequence[str] = (), every: bool = False) -> str:
-    """Settings as YAML under the headings of the page: those that differ from their defaults, or `every` one.
+    """Settings as YAML under the headings of the page: the base model, what differs from its default, or `every` one.
 
     `datasets` come first, as `train --dataset` takes them; alpha is left to follow the rank where it does.
     """
@@ -51,12 +51,17 @@ def write(values: Mapping[str, Any], knobs: Sequence[Knob], *, datasets: Sequenc
     for topic in TOPICS:
         chosen = [
             each for each in knobs
-            if each.topic == topic and (every or values[each.name] != each.default) and not _follows(each.name, values)
+            if each.topic == topic and (every or _worth_saying(each, values)) and not _follows(each.name, values)
         ]  # fmt: skip
         if chosen:
             parts.append(f"\n# {topic}\n")
             parts += [_line({each.name: values[each.name]}, brief(each.help)) for each in chosen]
     return "".join(parts)
+
+
+def _worth_saying(knob: Knob, values: Mapping[str, Any]) -> bool:
+    """What is not the default; and the base model, since the wizard keeps the one chosen there where a file names none."""
+    return knob.name == "base_model" or bool(values[knob.name] != knob.default)
 
 
 def _follows(name: str, values: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from factory import charts
-from factory.training import recipes, runs
+from factory.training import recipes, reports, runs
 from pages import frame
 
 
@@ -31,5 +31,16 @@ def what_happened(db, run) -> None:
     """The events of a run and the last lines of its trainer's own log."""
     for event in runs.events(db, run["id"]):
         st.caption(f"{frame.ago(event['at'])}: {frame.plain(event['words'])}")
+    tensorboard(run)
     log = runs.log_tail(frame.settings(), run["folder"], lines=200) or "(nothing yet)"
     st.code(log, language=None, height=320, wrap_lines=True)
+
+
+def tensorboard(run) -> None:
+    """Its event files to take away, once there are some; they are packed only when somebody asks."""
+    folder = frame.settings().runs / run["folder"]
+    if any(reports.folder_of(folder).glob("events.*")):
+        st.download_button(
+            "TensorBoard files", lambda: reports.zipped(folder), f"run-{run['id']}-tensorboard.zip", "application/zip",
+            icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
