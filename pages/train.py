@@ -15,6 +15,8 @@ def choose_data(db) -> dict:
     if not by_id:
         frame.empty("No version is frozen yet. Freeze one on a dataset's page.", page="datasets.py", label="To the datasets")
         st.stop()
+    if "wanted-model" in st.session_state:  # a YAML was loaded just now; it may name its data too
+        sources.take(db, recipes.datasets_in(st.session_state["yaml-in"]))
     chosen = st.selectbox(
         "Dataset version", list(by_id), key="version", bind="query-params", required=True,
         format_func=lambda i: f"{by_id[i]['title']}, version {by_id[i]['number']} ({by_id[i]['row_count']} rows)",

@@ -4,14 +4,26 @@ from typing import Any
 
 import streamlit as st
 
+from factory.commands.desk import versions_named
 from factory.intake import datasets
 from factory.training import mixture
+from pages import frame
 
 
 def as_typed(version: dict[str, Any]) -> str:
     """A version as the command takes it."""
     weight = version.get("weight", 1.0)
     return f"{version['slug']}@{version['number']}" + (f":{weight:g}" if weight != 1 else "")
+
+
+def take(db, named) -> None:
+    """Choose the versions that a recipe's file names, with their weights, or say which of them is not here."""
+    with frame.trying():
+        found = versions_named(db, named)
+        if found:
+            st.session_state["version"] = str(found[0][0]["id"])
+            st.session_state["more-versions"] = [version["id"] for version, _ in found[1:]]
+            st.session_state.update({f"weight-{version['id']}": float(weight) for version, weight in found})
 
 
 def choose(db, first: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def offer(db, person, versions, recipe, mixed, *, may) -> None:
             )  # fmt: skip
             frame.done("The run is in the queue.")
             st.switch_page("runs.py", query_params={"run": str(run_id)})
-    text = recipes.to_yaml(recipe)
+    text = recipes.to_yaml(recipe, datasets=[sources.as_typed(each) for each in versions])
     with st.expander("Recipe as YAML, and as a command", icon=":material/code:"):
         st.code(text, language="yaml")
         st.download_button("Download recipe.yaml", text, "recipe.yaml", "application/yaml")
