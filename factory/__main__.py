@@ -323,7 +323,9 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     knobs = words[:1] in (["train"], ["tokens"], ["estimate"], ["preflight"]) or words[:2] == ["runs", "clone"]
-    arguments = parser(with_knobs=knobs).parse_args(words)
+    arguments = (known := parser(with_knobs=knobs)).parse_args(words)
+    if arguments.does == "training:train" and not arguments.dataset and not arguments.recipe:
+        known.error("train needs --dataset SLUG[@N], or a --recipe whose file names its data")
     from factory.base.errors import FactoryError, Invalid
 
     try:
