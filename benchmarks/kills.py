@@ -4,7 +4,8 @@
 
 A fresh installation, a tiny model, one undisturbed run, then equal runs while processes are killed at seeded moments. What
 was killed is started again as the system's own service manager would do it: the app by this program, its worker by the app,
-a trainer by the worker; nobody resumes a run. `--quick` takes under 50 s. The last line printed is one JSON object; `ok` is
+a trainer by the worker; nobody resumes a run. A run is put back three times without its getting further, so no trainer is
+killed a fourth time at the same place. `--quick` takes under 50 s. The last line printed is one JSON object; `ok` is
 true when every run ended done, its losses equal those of the undisturbed run (1e-5), no metric, adapter, evaluation,
 attribution or payment is there twice or missing, and no process is left.
 """
@@ -120,6 +121,8 @@ def kill_one(db: Database, settings: Settings, part: str) -> dict[str, Any] | No
     if chosen is None:
         return None
     run = next(iter(runs.listing(db, status="running", limit=1)), None)
+    if part == "trainer" and run and run["retries"] >= runs.RETRIES:
+        return None  # once more at the same place, and a person is asked: that rule has a test of its own
     with suppress(psutil.NoSuchProcess):
         chosen.send_signal(signal.SIGKILL)
     return {"part": part, "run": run and run["id"], "stage": run and run["stage"], "step": run and run["steps_done"]}
@@ -127,7 +130,11 @@ def kill_one(db: Database, settings: Settings, part: str) -> dict[str, Any] | No
 
 def moment(db: Database, chance: random.Random) -> None:
     """Wait for a seeded moment: anywhere, in the middle of training, or in a later stage."""
-    wanted, wait, deadline = chance.choice(("any", "train", "train", "later")), chance.uniform(0, 2), time.monotonic() + 60
+    wanted, wait, deadline = (
+        chance.choice(("any", "train", "train", "train", "later")),
+        chance.uniform(0, 2),
+        time.monotonic() + 60,
+    )
     while wanted != "any" and time.monotonic() < deadline:
         run = next(iter(runs.listing(db, status="running", limit=1)), None)
         if run and (run["steps_done"] if wanted == "train" and run["stage"] == "train" else run["stage"] != "train"):
@@ -247,7 +254,7 @@ def main() -> None:
         settings = Settings(home=Path(folder) / "home")
         settings.home.mkdir()
         os.environ["FACTORY_HOME"] = str(settings.home)
-        found = trial(settings, source, kills=kills, seed=chosen.seed, with_app=with_app)
+        found = trial(settings, source, kills=kills, seed=chosen.seed, with_app=with_app, at_least=1 if chosen.quick else 4)
     print(json.dumps(found))
     sys.exit(0 if found["ok"] else 1)
 
