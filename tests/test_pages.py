@@ -189,7 +189,9 @@ def test_a_curator_seals_held_out_rows_from_a_file(workshop: Workshop) -> None:
     assert sealed["row_count"] == 1
 
 
-@pytest.mark.parametrize(("said", "model", "errors"), [("base_model: tiny-llama\n", "tiny-llama", 0), ("base_model: nowhere\n", "", 1)])
+@pytest.mark.parametrize(
+    ("said", "model", "errors"), [("base_model: tiny-llama\n", "tiny-llama", 0), ("base_model: nowhere\n", "", 1)]
+)
 def test_a_loaded_recipe_brings_its_base_model_or_says_that_it_is_not_here(
     workshop: Workshop, said: str, model: str, errors: int
 ) -> None:

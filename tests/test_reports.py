@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from factory import api
 from factory.base import people
 from factory.base.errors import NotFound
 from factory.base.settings import Settings
-from factory.training import reports, runs, worker
+from factory.training import possible, reports, runs, trackers, worker
 from factory.training.loop import Step
 from factory.training.recipes import Recipe
 from tests import trained
@@ -79,3 +81,46 @@ def test_a_run_that_goes_on_has_no_step_twice(db: Database, settings: Settings, 
     told(steps[3:])  # the checkpoint was at step 2
     assert [step for step, _ in read(tmp_path)["loss"]] == [1, 2, 3, 4, 5, 6]
     assert len(list(reports.folder_of(tmp_path).iterdir())) == 1
+
+
+def test_a_tracker_that_is_not_installed_is_refused_with_what_to_type() -> None:
+    recipe = dataclasses.replace(TINY, report_to="wandb")
+    here = trackers.missing("wandb")
+    told = possible.impossible(recipe, machine={"gpu": None, "dtype": "float32"})
+    assert told == ({"report_to": here} if here else {})
+    assert here is None or "pip install wandb" in here
+    assert possible.impossible(recipe) == {}, "an old run with it can still be read"
+
+
+@pytest.mark.skipif(trackers.missing("mlflow") is not None, reason="mlflow is not installed here")
+def test_mlflow_is_told_every_step_in_the_run_s_own_folder(db: Database, settings: Settings, tiny_model: Path) -> None:
+    import mlflow
+
+    trained.home_model(settings, tiny_model)
+    builder, _, version = trained.frozen_version(db)
+    recipe = dataclasses.replace(TINY, report_to="mlflow")
+    run_id = runs.create(db, person=builder, version_id=version["id"], settings=settings, recipe=recipe)
+    worker.train_run(db, settings, run_id)
+    folder = settings.runs / runs.get(db, run_id)["folder"] / "mlflow"
+    client = mlflow.MlflowClient(folder.resolve().as_uri())
+    (found,) = client.search_runs([client.get_experiment_by_name("model-factory").experiment_id])
+    losses = [(one.step, one.value) for one in client.get_metric_history(found.info.run_id, "loss")]
+    rows = runs.metrics(db, run_id, ["loss"])["loss"]
+    assert [step for step, _ in losses] == [step for step, _ in rows]
+    assert [value for _, value in losses] == pytest.approx([value for _, value in rows])
+    assert not [event for event in runs.events(db, run_id) if "no longer told" in event["words"]]
+
+
+def test_a_tracker_that_breaks_does_not_end_a_training(
+    db: Database, settings: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wandb.py").write_text("Settings = dict\n\n\ndef init(**about):\n    raise ConnectionError('secret-key-123')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    trained.home_model(settings, tiny_model)
+    builder, _, version = trained.frozen_version(db)
+    recipe = dataclasses.replace(TINY, report_to="wandb", max_steps=2)
+    run_id = runs.create(db, person=builder, version_id=version["id"], settings=settings, recipe=recipe)
+    assert worker.train_run(db, settings, run_id) == "done"
+    (event,) = [event for event in runs.events(db, run_id) if "no longer told" in event["words"]]
+    assert event["words"] == "wandb is no longer told: ConnectionError."

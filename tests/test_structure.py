@@ -22,7 +22,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "intake": "merkle policy documentation personal containers formats checks similarity standing allowances judging"
     " contributions consensus reviewers gold reviews appeals deadlines"
     " demo_reviewers datasets proofs publishing importing sample",
-    "training": "knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
+    "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
     " fitting observed forecast"
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"

@@ -27,7 +27,7 @@ COST_NOTHING = frozenset(
         *("learning_rate", "epochs", "max_steps", "schedule", "warmup_ratio", "weight_decay", "gradient_norm", "alpha"),
         *("alpha_linked", "seed", "keep_best", "early_stopping_patience", "evaluations", "checkpoint_minutes"),
         *("checkpoint_steps", "schedule_cycles", "schedule_power", "warmup_steps", "adam_beta1", "adam_beta2", "rslora"),
-        *("lora_plus_ratio", "logging_steps"),
+        *("lora_plus_ratio", "logging_steps", "report_to"),
     )
 )
 LOOKED_AT = 24  # the newest of each kind

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.base.errors import Invalid
-from factory.training import places
+from factory.training import places, trackers
 from factory.training.recipe import Recipe
 
 Facts = Mapping[str, Any] | None
@@ -30,6 +30,7 @@ def clashes(recipe: Recipe, *, machine: Facts = None, model: Facts = None) -> li
     found = [*_of_adapter(recipe), *_of_data(recipe)]
     if machine is not None:
         found += _of_machine(recipe, machine)
+        found += [Clash(("report_to",), why) for why in [trackers.missing(recipe.report_to)] if why]
     found += _of_places(recipe, model)
     return found
 

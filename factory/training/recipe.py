@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from factory.training.knobs import knob
+from factory.training.trackers import CHOICES
 
 SCHEDULES = ("cosine", "linear", "constant", "cosine_with_restarts", "polynomial", "inverse_sqrt")
 
@@ -155,6 +156,9 @@ class Recipe:
     checkpoint_steps: int = knob(
         0, "Save a state to resume from every so many steps; 0 is off.",
         low=0, high=100_000, step=1, unit="steps", group="everything", topic="saving")
+    report_to: str = knob(
+        "tensorboard", "TensorBoard files are always written; another tracker, where installed, is told as well.",
+        choices=CHOICES, group="everything", topic="saving")
     # fmt: on
 
     def __post_init__(self) -> None:
