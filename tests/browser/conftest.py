@@ -14,18 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from factory.adapters import talk
+from factory.base import people, store
+from factory.base.people import Person
 from factory.base.settings import ROOT, Settings
+from factory.intake import contributions, datasets, reviews, sample
+from factory.intake.policy import Policy
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]  # fmt: skip
+PASSWORD = "orchid lantern meadow"
+SMALL = "short-answers"
+ROWS, HELD_OUT_ROWS = 24, 8
+MOMENT = 60_000  # ms that a redraw may take on a slow machine
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workshop:
-    """A running app: where it is, where its data lies, and the maintainer's one-time link."""
+    """A running app: where it is, where its data lies, and the maintainer's one-time link.
+
+    Whoever ends the app and starts it again puts the new `process` here, for the tests that come after.
+    """
 
     url: str
     settings: Settings
@@ -69,13 +80,39 @@ def workshop(base_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (home / "models").symlink_to(base_models)
     port = free_port()
     process, link = start(home, port)
-    yield Workshop(f"http://127.0.0.1:{port}", Settings(home=home, port=port), link, process)
+    opened = Workshop(f"http://127.0.0.1:{port}", Settings(home=home, port=port), link, process)
+    yield opened
     talk.free(Settings(home=home))
-    process.terminate()
+    opened.process.terminate()
     try:
-        process.wait(20)
+        opened.process.wait(20)
     except subprocess.TimeoutExpired:
-        process.kill()
+        opened.process.kill()
+
+
+@pytest.fixture(scope="session")
+def small(workshop: Workshop) -> int:
+    """The id of a version of a few rows, accepted by review: training on it and all that follows takes seconds."""
+    rows, held_out = ([question.messages for question in part] for part in sample.questions())
+    curator = account(workshop, "bert", "curator", "builder")
+    givers = [account(workshop, name, "contributor") for name in ("carl", "cleo")]
+    reviewers = [account(workshop, name, "reviewer") for name in ("rita", "ron")]
+    with store.connect(workshop.settings) as db:
+        dataset = datasets.create(
+            db, slug=SMALL, title="Short answers", purpose="Short questions about Python.",
+            guidelines="One sentence or two.", licence="CC-BY-4.0", owner=curator, policy=Policy(gold_share=0),
+        )["id"]  # fmt: skip
+        datasets.seal_held_out(db, dataset, person=curator, rows=held_out[:HELD_OUT_ROWS])
+        for place, giver in enumerate(givers):
+            given = contributions.submit(
+                db, dataset, person=giver, rows=rows[place:ROWS:2], source="form", licence="CC-BY-4.0", attested=True
+            )
+            for example_id in given.example_ids:
+                for reviewer in reviewers:
+                    reviews.decide(db, example_id, reviewer=reviewer, decision="accept")
+        version = datasets.freeze(db, dataset, person=curator)
+        assert version["row_count"] == ROWS
+        return int(version["id"])
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +133,41 @@ def page(browser: Browser, workshop: Workshop) -> Iterator[Page]:
     context.set_default_timeout(30_000)
     yield context.new_page()
     context.close()
+
+
+def account(workshop: Workshop, name: str, *roles: str) -> Person:
+    """Somebody who can sign in with PASSWORD."""
+    with store.connect(workshop.settings) as db:
+        return people.find(db, name) or people.create(db, name, password=PASSWORD, roles=roles)
+
+
+def sign_in(page: Page, workshop: Workshop, name: str, path: str = "/") -> None:
+    """Through the form, as a person does."""
+    page.goto(workshop.url + path)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(re.compile(re.escape(workshop.url + path.split("?")[0])))
+
+
+def title(page: Page, words: str) -> None:
+    """The page with this title is the one that is shown."""
+    expect(page.get_by_role("heading", name=words, exact=True)).to_be_visible()
+
+
+def run_of(page: Page) -> int:
+    """The id of the run whose page is open, from its address."""
+    page.wait_for_url(re.compile(r"run=\d+"))
+    return int(page.url.partition("run=")[2].partition("&")[0])
+
+
+def slide(slider: Locator, key: str, to: str) -> None:
+    """Press an arrow on a slider until it says `to`; each press waits for the value it makes."""
+    expect(slider).to_be_enabled(timeout=MOMENT)
+    for _ in range(40):
+        shown = slider.get_attribute("aria-valuetext")
+        if shown == to:
+            return
+        slider.press(key)
+        expect(slider).not_to_have_attribute("aria-valuetext", str(shown), timeout=MOMENT)
+    raise AssertionError(f"{shown} never became {to}")

@@ -7,40 +7,26 @@ import re
 import signal
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from factory.base import people, store
-from factory.base.people import Person
+from factory.base import store
 from factory.intake import datasets
 from factory.training import runs
 from factory.training.recipes import PRESETS
-from tests.browser.conftest import Workshop, start
+from tests.browser.conftest import MOMENT, PASSWORD, SMALL, Workshop, account, run_of, sign_in, slide, start, title
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-PASSWORD = "orchid lantern meadow"
 
 
-def account(workshop: Workshop, name: str, *roles: str) -> Person:
-    """Somebody who can sign in with PASSWORD."""
+def sample_version(workshop: Workshop) -> int:
+    """The id of the version that every installation comes with."""
     with store.connect(workshop.settings) as db:
-        return people.find(db, name) or people.create(db, name, password=PASSWORD, roles=roles)
-
-
-def sign_in(page: Page, workshop: Workshop, name: str, path: str = "/") -> None:
-    """Through the form, as a person does."""
-    page.goto(workshop.url + path)
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(re.compile(re.escape(workshop.url + path.split("?")[0])))
-
-
-def title(page: Page, words: str) -> None:
-    expect(page.get_by_role("heading", name=words, exact=True)).to_be_visible()
+        return int(datasets.versions(db, datasets.get(db, "python-standard-library")["id"])[-1]["id"])
 
 
 def test_the_first_visitor_on_a_deep_link_meets_the_sign_in_and_comes_back(page: Page, workshop: Workshop) -> None:
@@ -66,7 +52,7 @@ def test_the_first_visitor_on_a_deep_link_meets_the_sign_in_and_comes_back(page:
 
 def test_a_preset_moves_the_sliders_and_stays_when_something_else_is_changed(page: Page, workshop: Workshop) -> None:
     account(workshop, "bert", "curator", "builder")
-    sign_in(page, workshop, "bert", "/train")
+    sign_in(page, workshop, "bert", f"/train?version={sample_version(workshop)}")
     title(page, "Train")
     expect(page.get_by_text("46 steps")).to_be_visible()
     page.get_by_role("button", name="Quick try").click()
@@ -84,7 +70,7 @@ def test_a_preset_moves_the_sliders_and_stays_when_something_else_is_changed(pag
 
 def test_a_preset_wins_over_what_the_browser_still_showed_when_it_was_clicked(page: Page, workshop: Workshop) -> None:
     account(workshop, "bert", "curator", "builder")
-    sign_in(page, workshop, "bert", "/train")
+    sign_in(page, workshop, "bert", f"/train?version={sample_version(workshop)}")
     title(page, "Train")
     expect(page.get_by_text("46 steps")).to_be_visible()
     name = page.get_by_label("Name of the run")
@@ -98,7 +84,9 @@ def test_a_preset_wins_over_what_the_browser_still_showed_when_it_was_clicked(pa
     expect(page.get_by_text("40 steps")).to_be_visible()
 
 
-def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, workshop: Workshop, tmp_path: Path) -> None:
+def test_contribute_review_freeze_train_watch_rank_and_export(
+    page: Page, workshop: Workshop, small: int, tmp_path: Path
+) -> None:
     for name, roles in (
         ("clara", ("contributor",)),
         ("rita", ("reviewer",)),
@@ -108,7 +96,7 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
         account(workshop, name, *roles)
 
     # contribute: the checks speak before anything counts
-    sign_in(page, workshop, "clara", "/contribute")
+    sign_in(page, workshop, "clara", f"/contribute?dataset={SMALL}")
     title(page, "Contribute")
     page.get_by_label("Question or instruction").fill("What does the functools function cache promise about repeated calls?")
     page.get_by_label("The answer you would want to read").fill(
@@ -123,21 +111,16 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
     # two reviewers who are not the author
     for name in ("rita", "ron"):
         page.context.clear_cookies()
-        sign_in(page, workshop, name, "/review")
+        sign_in(page, workshop, name, f"/review?dataset={SMALL}")
         title(page, "Review")
         expect(page.get_by_text(re.compile(r"\d+ left"))).to_be_visible()
-        for _ in range(5):  # others may wait too: skip to the one that is meant, with its key
-            page.wait_for_timeout(700)
-            if page.get_by_text("functools.cache remembers").count():
-                break
-            page.keyboard.press("4")
-        expect(page.get_by_text("functools.cache remembers")).to_be_visible()
+        expect(page.get_by_text("functools.cache remembers")).to_be_visible(timeout=MOMENT)
         page.get_by_role("button", name="Accept").click()
         expect(page.get_by_text("functools.cache remembers")).not_to_be_visible()
 
     # freeze
     page.context.clear_cookies()
-    sign_in(page, workshop, "bert", "/datasets?dataset=python-standard-library&part=Versions")
+    sign_in(page, workshop, "bert", f"/datasets?dataset={SMALL}&part=Versions")
     title(page, "Datasets")
     page.get_by_role("button", name="Freeze the accepted examples").click()
     expect(page.get_by_text("Version 2", exact=True)).to_be_visible()
@@ -147,13 +130,16 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
     title(page, "Train")
     expect(page.get_by_role("combobox", name="Dataset version")).to_have_value(re.compile("version 2"))
     page.get_by_role("button", name="Quick try").click()
+    expect(page.get_by_role("spinbutton", name="Max steps (steps)")).to_have_value("40")
+    slide(page.get_by_role("slider", name="Epochs"), "ArrowRight", "4.00")  # there are 25 rows
+    expect(page.get_by_text("13 steps ·")).to_be_visible()
     page.get_by_label("Name of the run").fill("Journey")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Start the training").click()
     expect(page.get_by_role("heading", name="Journey")).to_be_visible()
-    run_id = int(re.search(r"run=(\d+)", page.url).group(1))  # type: ignore[union-attr]
+    run_id = run_of(page)
     with store.connect(workshop.settings) as db:
-        assert runs.get(db, run_id)["recipe"] == PRESETS["quick try"]
+        assert runs.get(db, run_id)["recipe"] == replace(PRESETS["quick try"], epochs=4)
 
     # the curve moves by itself
     progress = page.get_by_text(re.compile(r"Step \d+ of \d+")).first
@@ -206,10 +192,14 @@ def test_contribute_review_freeze_train_watch_rank_and_export(page: Page, worksh
 def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop) -> None:
     builder = account(workshop, "bert", "curator", "builder")
     with store.connect(workshop.settings) as db:
-        version = datasets.versions(db, datasets.get(db, "python-standard-library")["id"])[-1]
         recipe = PRESETS["quick try"]
         run_id = runs.create(
-            db, person=builder, version_id=version["id"], recipe=recipe, name="Survivor", settings=workshop.settings
+            db,
+            person=builder,
+            version_id=sample_version(workshop),
+            recipe=recipe,
+            name="Survivor",
+            settings=workshop.settings,
         )
         deadline = time.monotonic() + 180
         while runs.get(db, run_id)["steps_done"] < 1 and time.monotonic() < deadline:
@@ -221,21 +211,17 @@ def test_a_killed_app_finds_its_running_run_again(page: Page, workshop: Workshop
             os.kill(each.pid, signal.SIGKILL)
         psutil.wait_procs(app, timeout=20)
         workshop.process.wait()
-        again, _ = start(workshop.settings.home, workshop.settings.port)
-        try:
-            assert runs.get(db, run_id)["pid"] == trainer
-            sign_in(page, workshop, "bert", f"/runs?run={run_id}")
-            expect(page.get_by_role("heading", name="Survivor")).to_be_visible()
-            expect(page.get_by_text("running", exact=True)).to_be_visible()
-            page.get_by_role("button", name="Stop and keep").click()
-            end = page.get_by_role("button", name="End this stage")  # the buttons follow the run by themselves
-            expect(end).to_be_visible(timeout=120_000)
-            run = runs.get(db, run_id)
-            assert run["stage"] != "train"
-            assert run["steps_done"] < run["steps_total"]
-            end.click()
-            expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=30_000)
-            assert runs.get(db, run_id)["status"] == "interrupted"
-        finally:
-            again.terminate()
-            again.wait(30)
+        workshop.process, _ = start(workshop.settings.home, workshop.settings.port)
+        assert runs.get(db, run_id)["pid"] == trainer
+        sign_in(page, workshop, "bert", f"/runs?run={run_id}")
+        expect(page.get_by_role("heading", name="Survivor")).to_be_visible()
+        expect(page.get_by_text("running", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Stop and keep").click()
+        end = page.get_by_role("button", name="End this stage")  # the buttons follow the run by themselves
+        expect(end).to_be_visible(timeout=120_000)
+        run = runs.get(db, run_id)
+        assert run["stage"] != "train"
+        assert run["steps_done"] < run["steps_total"]
+        end.click()
+        expect(page.get_by_role("button", name="Resume")).to_be_visible(timeout=30_000)
+        assert runs.get(db, run_id)["status"] == "interrupted"
