@@ -69,7 +69,7 @@ def runs_name(workshop: Workshop, run_id: int) -> str:
 
 def pick(table: Locator, row: int) -> None:
     """Tick a row of a table, which is a canvas: the box lies left in it, under the line of headings."""
-    table.click(position={"x": 16, "y": 35 * (row + 1) + 17})
+    table.click(position={"x": 16, "y": 35 * (row + 1) + 17}, force=True)  # what scrolls lies over the canvas, and hears it
 
 
 def settled(page: Page) -> None:
@@ -162,8 +162,10 @@ def test_from_the_sliders_over_a_preflight_a_refresh_a_closed_window_and_a_pause
     again.get_by_role("button", name="All runs").click()
     table = again.get_by_test_id("stDataFrame").locator("canvas").first
     expect(table).to_be_visible(timeout=MOMENT)
-    for row in (0, 1):
+    for row, then in ((0, re.compile("^Open ")), (1, "Compare these 2 runs")):
         pick(table, row)
+        expect(again.get_by_role("button", name=then)).to_be_visible(timeout=MOMENT)
+    settled(again)
     again.get_by_role("button", name="Compare these 2 runs").click()
     expect(again.get_by_role("heading", name="2 runs side by side")).to_be_visible(timeout=MOMENT)
     expect(again.get_by_role("heading", name="Set differently")).to_be_visible(timeout=MOMENT)
