@@ -114,7 +114,9 @@ def test_mlflow_is_told_every_step_in_the_run_s_own_folder(db: Database, setting
 def test_a_tracker_that_breaks_does_not_end_a_training(
     db: Database, settings: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "wandb.py").write_text("Settings = dict\n\n\ndef init(**about):\n    raise ConnectionError('secret-key-123')\n")
+    (tmp_path / "wandb.py").write_text(
+        "Settings = dict\n\n\ndef init(**about):\n    raise ConnectionError('secret-key-123')\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     trained.home_model(settings, tiny_model)

@@ -69,7 +69,7 @@ def runs_name(workshop: Workshop, run_id: int) -> str:
 
 def pick(table: Locator, row: int) -> None:
     """Tick a row of a table, which is a canvas: the box lies left in it, under the line of headings."""
-    table.click(position={"x": 16, "y": 35 * (row + 1) + 17}, force=True)  # what scrolls lies over the canvas, and hears it
+    table.click(position={"x": 16, "y": 35 * (row + 1) + 17}, force=True)  # what scrolls lies over it
 
 
 def settled(page: Page) -> None:
