@@ -89,3 +89,22 @@ def test_loftq_starts_nearer_to_the_unquantised_weights_and_leaves_the_run_as_a_
     plain = PeftModel.from_pretrained(base, str(tmp_path / "plain")).eval()
     assert plain.peft_config["default"].r == 2 * recipe.rank
     assert encoding.mean_loss(encoding.row_losses(plain, rows)) < before - 0.1
+
+
+def test_a_measuring_leaves_the_gradients_of_four_bits_as_they_were(settings: Settings, rows: list[EncodedRow]) -> None:
+    model, _ = models.load(settings, "tiny", recipe=dataclasses.replace(BASE, precision="auto"))
+    tuned = adapter.with_adapter(model, BASE)
+
+    def gradients() -> list[torch.Tensor]:
+        tuned.train()
+        tuned.zero_grad()
+        for pack in encoding.packs(rows):
+            encoding.backward(tuned, pack, divisor=1.0)
+        return [parameter.grad.clone() for parameter in tuned.parameters() if parameter.grad is not None]
+
+    before = gradients()
+    tuned.eval()
+    encoding.row_losses(tuned, rows)
+    after = gradients()
+    assert len(before) == len(after) > 0
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -246,6 +246,10 @@ def load(
 
         # checkpointing would cost a quarter of the speed where activations fit; the loop turns it on when asked
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        # With AVX512-BF16 a forward in eval mode repacks weights for good, for products without a backward: wrong gradients.
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     if adapter_folder is not None:
         from peft import PeftModel
 
