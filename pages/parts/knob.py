@@ -30,31 +30,32 @@ def kind_of(knob: Knob) -> type:
 def widget(knob: Knob, value: Any, *, key: str, why_idle: str | None, choices: tuple[Any, ...]) -> Any:
     """The widget, at `value` until somebody moves it; returns what it is set to. `choices` are those that are possible.
 
-    The value lies in the session's state and not in the widget, so that a preset moves what the browser shows too.
+    A key is one widget wherever its value stands: a preset makes others (see `sliders._key`). So the value may be given each
+    time, and a drawing that a click interrupts leaves nothing that the browser has not heard of.
     """
+    value = kind_of(knob)(value)
     if why_idle:
-        st.session_state[key] = kind_of(knob)(value)  # it may follow another knob, as alpha does
-    value = st.session_state.setdefault(key, kind_of(knob)(value))
+        key = f"{key}-idle-{value}"  # it may follow another knob, as alpha does: another widget, which starts from there
     about: dict[str, Any] = {
         "key": key, "help": f"{knob.help} Not now: {why_idle}" if why_idle else knob.help, "disabled": bool(why_idle)
     }  # fmt: skip
     words = label(knob)
     if knob.scale == "toggle":
-        return st.toggle(words, **about)
+        return st.toggle(words, value, **about)
     if knob.scale == "text":
-        return st.text_input(words, **about)
+        return st.text_input(words, value, **about)
     if knob.scale == "choice" and isinstance(knob.default, str):
         shown = {"format_func": lambda choice: LABELS.get(choice, choice)}
         if len(knob.choices) > 3:  # more do not fit side by side in half a page
-            return st.selectbox(words, choices, **shown, **about)
-        return st.segmented_control(words, choices, required=True, **shown, **about)
+            return st.selectbox(words, choices, choices.index(value), **shown, **about)
+        return st.segmented_control(words, choices, default=value, required=True, **shown, **about)
     if knob.scale == "choice":
-        return st.select_slider(words, sorted({*choices, value}), **about)
+        return st.select_slider(words, sorted({*choices, value}), value, **about)
     if knob.scale == "log":
-        return st.select_slider(words, knob.steps(value), format_func=lambda v: f"{v:g}", **about)
+        return st.select_slider(words, knob.steps(value), value, format_func=lambda v: f"{v:g}", **about)
     kind, low, high = kind_of(knob), knob.low or 0, knob.high or 0
     step = kind(knob.step or 1)
     shape = {"format": f"%.{len(str(step)) - 2}f"} if kind is float and step < 0.01 else {}
     if high - low > 1000 or shape:
-        return st.number_input(words, kind(low), kind(high), step=step, **shape, **about)
-    return st.slider(words, kind(low), kind(high), step=step, **about)
+        return st.number_input(words, kind(low), kind(high), value, step=step, **shape, **about)
+    return st.slider(words, kind(low), kind(high), value, step=step, **about)
