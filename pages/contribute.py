@@ -5,7 +5,7 @@ import streamlit as st
 
 from factory.intake import contributions, datasets, formats
 from pages import frame
-from pages.parts import mine
+from pages.parts import choice, mine
 
 COLUMNS = "Columns: `messages`; `conversations`; `instruction`, `output`; `prompt`, `completion`; or `question`, `answer`."
 ABOUT = "You see what the checks say before anything is submitted. Only submitting spends your allowance."
@@ -70,8 +70,7 @@ with frame.page("Contribute", "contributor", about=ABOUT) as (db, person):
         st.stop()
     left, middle = st.columns([1, 2])
     with left:
-        slug = st.selectbox("Dataset", list(choices), format_func=lambda s: choices[s]["title"], key="dataset",
-                            bind="query-params", required=True)  # fmt: skip
+        slug = choice.picked("Dataset", list(choices), key="dataset", format_func=lambda s: choices[s]["title"])
         dataset = choices[slug]
         with st.container(border=True):
             st.text(dataset["guidelines"])

@@ -6,7 +6,7 @@ import streamlit as st
 
 from factory.intake import datasets, reviews
 from pages import frame
-from pages.parts import appeals, checks_of_mine
+from pages.parts import appeals, checks_of_mine, choice
 
 ABOUT = "You judge the words, not the person: the author is hidden, and you are never shown your own."
 
@@ -45,14 +45,7 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
             checks_of_mine.disputes(db, dataset, person)
         frame.empty("Nothing waits for your review. Thank you.", page="leaderboard.py", label="See the leaderboard")
         st.stop()
-    slug = st.selectbox(
-        "Dataset",
-        list(choices),
-        format_func=lambda s: choices[s]["title"],
-        key="dataset",
-        bind="query-params",
-        required=True,
-    )
+    slug = choice.picked("Dataset", list(choices), key="dataset", format_func=lambda s: choices[s]["title"])
     dataset = datasets.get(db, slug)
     skipped = st.session_state.setdefault("skipped", set())
     queue = reviews.queue(db, dataset["id"], reviewer=person, limit=20 + len(skipped))

@@ -5,7 +5,7 @@ import streamlit as st
 from factory.intake import datasets
 from factory.training import estimate, models, recipes
 from pages import frame
-from pages.parts import again, card, sliders, sources, targets, tokens
+from pages.parts import again, card, choice, sliders, sources, targets, tokens
 
 
 def choose_data(db) -> dict:
@@ -17,8 +17,8 @@ def choose_data(db) -> dict:
         st.stop()
     if "wanted-model" in st.session_state:  # a YAML was loaded just now; it may name its data too
         sources.take(db, recipes.datasets_in(st.session_state["yaml-in"]))
-    chosen = st.selectbox(
-        "Dataset version", list(by_id), key="version", bind="query-params", required=True,
+    chosen = choice.picked(
+        "Dataset version", list(by_id), key="version",
         format_func=lambda i: f"{by_id[i]['title']}, version {by_id[i]['number']} ({by_id[i]['row_count']} rows)",
     )  # fmt: skip
     version = by_id[chosen]

@@ -204,6 +204,21 @@ def test_a_loaded_recipe_brings_its_base_model_or_says_that_it_is_not_here(
     assert shown.selectbox(key="model").value == (model or before)
 
 
+def test_a_link_to_a_dataset_opens_that_dataset(workshop: Workshop) -> None:
+    with store.connect(workshop.settings) as db:
+        slugs = [dataset["slug"] for dataset in datasets.everything(db)]
+    assert slugs
+    for slug in slugs:
+        assert visit(workshop, "contributor", "contribute", dataset=slug).selectbox(key="dataset").value == slug
+
+
+def test_a_link_to_a_version_trains_on_that_version(workshop: Workshop) -> None:
+    with store.connect(workshop.settings) as db:
+        ids = [str(version["id"]) for version in datasets.versions(db)]
+    for wanted in ids:
+        assert visit(workshop, "builder", "train", version=wanted).selectbox(key="version").value == wanted
+
+
 def test_freezing_without_anything_new_is_refused_in_words(workshop: Workshop) -> None:
     shown = visit(workshop, "curator", "datasets", dataset="bicycles", part="Versions")
     button = next(b for b in shown.button if "Freeze" in b.label)
@@ -348,7 +363,7 @@ def test_every_knob_is_on_the_page_at_everything(workshop: Workshop) -> None:
     shown.segmented_control(key="shown").set_value("everything")
     shown = shown.toggle(key="knob-alpha_linked").set_value(False).run() if shown.toggle else shown.run()
     keys = {element.key for element in shown.main if getattr(element, "key", None)}
-    keys = {str(key).split("-without-")[0] for key in keys}
+    keys = {str(key).split("-without-")[0].split("-idle-")[0] for key in keys}
     assert {f"knob-{knob.name}" for knob in recipes.knobs()} - keys == {"knob-base_model"}
 
 
@@ -388,7 +403,7 @@ def test_every_part_of_a_runs_page_and_every_axis_is_reached_by_its_address(
 def test_matrices_can_be_chosen_by_name_although_none_is_named_at_first(workshop: Workshop) -> None:
     shown = visit(workshop, "builder", "train")
     shown = shown.segmented_control(key="shown").set_value("advanced").run()
-    assert shown.text_input(key="knob-target_modules").disabled
+    assert shown.text_input(key="knob-target_modules-idle-").disabled
     shown = shown.selectbox(key="knob-targets").set_value("chosen").run()
     assert any("No matrix is named" in error.value for error in shown.error)
     shown = shown.text_input(key="knob-target_modules").set_value("q_proj, v_proj").run()
