@@ -132,7 +132,7 @@ def test_contribute_review_freeze_train_watch_rank_and_export(
     page.get_by_role("button", name="Quick try").click()
     expect(page.get_by_role("spinbutton", name="Max steps (steps)")).to_have_value("40")
     slide(page.get_by_role("slider", name="Epochs"), "ArrowRight", "4.00")  # there are 25 rows
-    expect(page.get_by_text("13 steps ·")).to_be_visible()
+    expect(page.get_by_text("16 steps ·")).to_be_visible()
     page.get_by_label("Name of the run").fill("Journey")
     page.keyboard.press("Tab")
     page.get_by_role("button", name="Start the training").click()
