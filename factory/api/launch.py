@@ -10,8 +10,8 @@ from sqlite_utils import Database
 
 from factory.api import shapes
 from factory.api.caller import Here, Store, Who
-from factory.api.routes import version_numbered
 from factory.base import people
+from factory.intake import datasets
 from factory.training import forecast, preflight, presets
 
 routes = APIRouter(tags=["runs"])
@@ -61,8 +61,8 @@ def begin(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> Trie
 
 def _data(db: Database, wanted: shapes.NewRun) -> dict[str, Any]:
     """The versions that a run would be made of, as `runs.create` takes them."""
-    more = [(version_numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
-    first = version_numbered(db, wanted.dataset, wanted.version)
+    more = [(datasets.numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
+    first = datasets.numbered(db, wanted.dataset, wanted.version)
     return {"version_id": first["id"], "weight": wanted.weight, "more": more}
 
 

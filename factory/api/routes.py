@@ -15,7 +15,7 @@ from factory.adapters import cards, exports, kept
 from factory.api import shapes
 from factory.api.caller import Here, Limit, Offset, Store, Upload, Who
 from factory.base import people
-from factory.base.errors import FactoryError, Invalid, NotFound, Unavailable
+from factory.base.errors import FactoryError, Invalid, Unavailable
 from factory.base.people import Person
 from factory.base.settings import Settings
 from factory.credit import leaderboards, ledger
@@ -146,14 +146,6 @@ def freeze(slug: str, db: Store, person: Who, note: str = "") -> shapes.Version:
     return shapes.Version(**datasets.freeze(db, datasets.get(db, slug)["id"], person=person, note=note))
 
 
-def version_numbered(db: Database, slug: str, number: int | None) -> dict[str, Any]:
-    found = datasets.versions(db, datasets.get(db, slug)["id"])
-    version = next((v for v in found if number in (None, v["number"])), None)
-    if version is None:
-        raise NotFound(f"{slug} has no version{f' {number}' if number else ''}; list its versions, or freeze one first.")
-    return version
-
-
 def _messages(text: str) -> list[shapes.Message]:
     return [shapes.Message.model_validate(message) for message in formats.messages(text)]
 
@@ -162,7 +154,7 @@ def _messages(text: str) -> list[shapes.Message]:
 def version_rows(
     slug: str, number: int, db: Store, person: Who, limit: Limit = 100, offset: Offset = 0
 ) -> list[shapes.VersionRow]:
-    rows = datasets.version_content(db, version_numbered(db, slug, number)["id"])
+    rows = datasets.version_content(db, datasets.numbered(db, slug, number)["id"])
     return [
         shapes.VersionRow(position=position, example_id=example_id, messages=_messages(text))
         for position, example_id, text in rows
@@ -172,7 +164,7 @@ def version_rows(
 
 @routes.get("/datasets/{slug}/versions/{number}/file", tags=["datasets"], summary="A frozen version as JSON lines")
 def version_file(slug: str, number: int, db: Store, person: Who) -> StreamingResponse:
-    lines = [text + "\n" for _, _, text in datasets.version_content(db, version_numbered(db, slug, number)["id"])]
+    lines = [text + "\n" for _, _, text in datasets.version_content(db, datasets.numbered(db, slug, number)["id"])]
     headers = {"Content-Disposition": f'attachment; filename="{slug}-{number}.jsonl"'}
     return StreamingResponse(iter(lines), media_type="application/jsonl", headers=headers)
 
@@ -200,8 +192,8 @@ def list_runs(db: Store, person: Who, status: str | None = None, limit: Limit = 
 @routes.post("/runs", tags=["runs"], summary="Put a training run in the queue", status_code=201)
 def create_run(wanted: shapes.NewRun, db: Store, person: Who, settings: Here) -> shapes.Run:
     recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
-    version = version_numbered(db, wanted.dataset, wanted.version)
-    more = [(version_numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
+    version = datasets.numbered(db, wanted.dataset, wanted.version)
+    more = [(datasets.numbered(db, each.dataset, each.version)["id"], each.weight) for each in wanted.more]
     run_id = runs.create(
         db, person=person, version_id=version["id"], recipe=recipe, name=wanted.name, settings=settings,
         weight=wanted.weight, more=more, anyway=wanted.anyway,

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.api.caller import Here, Limit, Store, Who
-from factory.api.routes import version_numbered
+from factory.intake import datasets
 from factory.training import presets, recipes, runs, searches
 from factory.training.plans import Plan
 
@@ -85,7 +85,7 @@ def list_searches(db: Store, person: Who, limit: Limit = 50) -> list[Search]:
 @routes.post("/searches", summary="Begin a search for the best recipe", status_code=201)
 def start_search(wanted: NewSearch, db: Store, person: Who, settings: Here) -> Search:
     recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
-    version = version_numbered(db, wanted.dataset, wanted.version)
+    version = datasets.numbered(db, wanted.dataset, wanted.version)
     fields = wanted.model_dump(exclude={"dataset", "version", "preset", "recipe", "name"})
     search_id = searches.start(
         db, person=person, version_id=version["id"], recipe=recipe, plan=Plan(**fields), settings=settings, name=wanted.name

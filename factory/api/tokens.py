@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.api.caller import Here, Store, Who
-from factory.api.routes import version_numbered
+from factory.intake import datasets
 from factory.training import models, presets, tokenising, tokens
 
 routes = APIRouter()
@@ -75,7 +75,7 @@ class Seen(BaseModel):
 @routes.post("/tokens", tags=["runs"], summary="Rows as the model would see them, and whether they may be trained on")
 def see_tokens(wanted: Wanted, db: Store, person: Who, settings: Here) -> Seen:
     recipe = presets.with_changes(db, wanted.preset, wanted.recipe)
-    version = version_numbered(db, wanted.dataset, wanted.version)
+    version = datasets.numbered(db, wanted.dataset, wanted.version)
     view = tokenising.made(db, settings, version_id=version["id"], recipe=recipe, person=person)
     most = recipe.max_length
     longest = int(models.get(settings, recipe.base_model)["max_length"] or 0)
