@@ -141,6 +141,22 @@ def test_opening_again_changes_nothing_and_settings_hold(db: Database, settings:
             again.execute("insert into roles (person_id, role, granted_at) values (99, 'admin', 0)")
 
 
+def test_a_database_of_the_first_version_is_brought_up_with_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    old = Database(path, strict=True)
+    later = next(iter(schema.LATER), None)
+    schema.MIGRATIONS.apply(old, stop_before=later or ())
+    old.execute("pragma user_version = 1")
+    store.insert(old, "people", person("ada"))
+    old.conn.commit()
+    old.close()
+    with store.connect(path) as now, store.connect(tmp_path / "new.db") as new:
+        assert store.value(now, "select name from people") == "ada"
+        listed = "select name, sql from sqlite_master where name not like 'sqlite%' order by name"
+        assert store.rows(now, listed) == store.rows(new, listed)
+        assert store.value(now, "pragma user_version") == schema.VERSION
+
+
 def test_a_database_of_a_newer_program_is_left_alone(db: Database, settings: Settings) -> None:
     db.execute(f"pragma user_version = {schema.VERSION + 1}")
     with pytest.raises(Unavailable, match="newer version"):
