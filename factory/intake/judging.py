@@ -65,9 +65,14 @@ def among_others(
     db: Database, dataset_id: int, judged: list[Judged], policy: Policy, *, except_ids: tuple[int, ...] = ()
 ) -> list[Judged]:
     """The same, with what the held-out set, the dataset and the rows before in the same submission have to say."""
+    return within(against(db, dataset_id, judged, policy, except_ids=except_ids), policy)
+
+
+def against(
+    db: Database, dataset_id: int, judged: list[Judged], policy: Policy, *, except_ids: tuple[int, ...] = ()
+) -> list[Judged]:
+    """The same, with what the dataset and its held-out set say of each row, whatever stands beside it."""
     held_out = similarity.held_out_crowd(db, dataset_id)
-    before, places = similarity.crowd([]), list[int]()
-    hashes: dict[str, int] = {}
     told = []
     for verdict in judged:
         if verdict.content is None or verdict.refused:
@@ -81,19 +86,40 @@ def among_others(
             # The evidence does not name the row: refusals must not become a way to read the sealed questions.
             sentence = "This is too close to a question that is held out to measure adapters with."
             found.append(checks.finding("held_out_overlap", sentence, limit=policy.held_out_jaccard))
+        told.append(_with(verdict, found, cluster_id))
+    return told
+
+
+def within(judged: list[Judged], policy: Policy) -> list[Judged]:
+    """The same, with what the rows before in the same submission say; it needs no store, and is quick to do again."""
+    before, places = similarity.crowd([]), list[int]()
+    hashes: dict[str, int] = {}
+    told = []
+    for verdict in judged:
+        if verdict.content is None or verdict.refused:
+            told.append(verdict)
+            continue
+        features = similarity.features(verdict.content)
+        digest = formats.content_hash(verdict.content)
         twin = similarity.nearest_in(before, features)
+        found = []
         if digest in hashes or (twin and twin[1] >= policy.near_duplicate_jaccard):
             first = hashes[digest] if digest in hashes else places[twin[0]] if twin else 0
             likeness = 1.0 if digest in hashes or not twin else round(twin[1], 3)
             sentence = f"This repeats row {first + 1:,} of the same submission ({likeness:.0%} alike)."
-            found.append(checks.finding("repeated_in_file", sentence, position=first, jaccard=likeness))
-        refused = any(f.refuses for f in found)
-        if not refused:
+            found = [checks.finding("repeated_in_file", sentence, position=first, jaccard=likeness)]
+        verdict = _with(verdict, found, verdict.cluster_id)
+        if not verdict.refused:
             similarity.join(before, features)
             places.append(verdict.position)
             hashes[digest] = verdict.position
-        told.append(dataclasses.replace(verdict, findings=verdict.findings + found, refused=refused, cluster_id=cluster_id))
+        told.append(verdict)
     return told
+
+
+def _with(verdict: Judged, found: list[Finding], cluster_id: int | None) -> Judged:
+    refused = verdict.refused or any(f.refuses for f in found)
+    return dataclasses.replace(verdict, findings=verdict.findings + found, refused=refused, cluster_id=cluster_id)
 
 
 def _repeats(
