@@ -20,7 +20,7 @@ ORDER = [
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store people",
     "intake": "merkle policy documentation personal containers formats meaning checks similarity standing allowances judging"
-    " contributions consensus reviewers gold reviews appeals deadlines"
+    " contributions drafts sending consensus reviewers gold reviews appeals deadlines"
     " demo_reviewers datasets proofs publishing importing sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,18 +65,20 @@ def submit(
     dataset_id: int,
     *,
     person: Person,
-    rows: Sequence[list[dict[str, Any]]],
+    rows: Draft,
     source: str,
     file_name: str | None = None,
     file_format: str | None = None,
     licence: str,
     attested: bool,
+    also: Callable[[Submission], None] | None = None,
 ) -> Submission:
     """Take rows in, in one transaction: good ones wait for review, refused ones are kept with the reason.
 
     `attested`: the person says that they may give these rows under `licence`, an SPDX identifier.
     Raises NotAllowed without the role contributor; Invalid for no rows, over 10,000, no attestation or a licence that does
     not fit the dataset's; Conflict when there are more good rows than today's allowance: then nothing is written or lost.
+    `also` runs in the same transaction, at its end.
     """
     people.need(person, "contributor")
     _, policy = policies.current(db, dataset_id)
@@ -91,19 +93,23 @@ def submit(
         raise Invalid(problems)
     judged = judging.alone(rows, policy)
     record = {
-        "dataset_id": dataset_id,
-        "person_id": person.id,
-        "source": source,
-        "file_name": (file_name or "")[:200] or None,
-        "file_format": file_format,
-        "licence": licence,
-    }
+        "dataset_id": dataset_id, "person_id": person.id, "source": source, "file_name": (file_name or "")[:200] or None,
+        "file_format": file_format, "licence": licence, "attested": attestation(licence),
+    }  # fmt: skip
     # Once outside the lock, so that a file that is too large is refused without keeping others waiting.
     _need_allowance(db, dataset_id, person, judging.among_others(db, dataset_id, judged, policy))
     with store.writing(db):
         judged = judging.among_others(db, dataset_id, judged, policy)
         _need_allowance(db, dataset_id, person, judged)
-        return _keep(db, record, judged)
+        kept = _keep(db, record, judged)
+        if also is not None:
+            also(kept)
+    return kept
+
+
+def attestation(licence: str) -> str:
+    """What somebody says of rows as they submit them; the sentence is kept with the submission."""
+    return f"I may give these under {licence}, and I do."
 
 
 def _need_allowance(db: Database, dataset_id: int, person: Person, judged: list[Judged]) -> None:
@@ -134,19 +140,11 @@ def _keep(db: Database, record: dict[str, Any], judged: list[Judged], *, superse
         if supersedes is not None:
             cluster_id = judging.cluster_of(db, supersedes)
         example = {
-            "id": example_id,
-            "submission_id": submission_id,
-            "dataset_id": record["dataset_id"],
-            "person_id": record["person_id"],
-            "position": verdict.position,
-            "content": content,
-            "content_hash": formats.content_hash(content),
-            "bytes": len(content.encode()),
-            "supersedes": supersedes,
-            "cluster_id": cluster_id,
-            "refused_by_checks": int(verdict.refused),
-            "created_at": now,
-        }
+            "id": example_id, "submission_id": submission_id, "dataset_id": record["dataset_id"],
+            "person_id": record["person_id"], "position": verdict.position, "content": content,
+            "content_hash": formats.content_hash(content), "bytes": len(content.encode()), "supersedes": supersedes,
+            "cluster_id": cluster_id, "refused_by_checks": int(verdict.refused), "created_at": now,
+        }  # fmt: skip
         store.insert(db, "examples", example)
         for found in verdict.findings:
             store.insert(db, "findings", _finding_record(example_id, found))
@@ -257,14 +255,14 @@ def show(db: Database, example_id: int, *, person: Person) -> dict[str, Any]:
     None, so that an appeal is answered blindly too, and verdicts have no reviewer; curators see both of others' examples.
     Raises NotFound, NotAllowed.
     Keys: example_id, dataset_id, slug, title, content, messages, content_hash, state, reason, created_at, decided_at,
-    author, is_mine, licence, source, file_name, supersedes, superseded_by, cluster_id, findings, verdicts, decisions,
-    appeal, withdrawal, versions (numbers that hold it).
+    author, is_mine, licence, attested, source, file_name, supersedes, superseded_by, cluster_id, findings, verdicts,
+    decisions, appeal, withdrawal, versions (numbers that hold it).
     """
     found = store.row(
         db,
         """select s.example_id, s.dataset_id, d.slug, d.title, e.content, e.content_hash, s.state, s.reason, s.created_at,
-            s.decided_at, s.person_id, p.display_name as author, u.licence, u.source, u.file_name, e.supersedes,
-            e.cluster_id,
+            s.decided_at, s.person_id, p.display_name as author, u.licence, u.attested, u.source, u.file_name,
+            e.supersedes, e.cluster_id,
             (select max(id) from examples where supersedes = e.id) as superseded_by
         from example_states s join examples e on e.id = s.example_id join datasets d on d.id = s.dataset_id
         join people p on p.id = s.person_id join submissions u on u.id = s.submission_id where s.example_id = ?""",
@@ -373,7 +371,7 @@ def revise(db: Database, example_id: int, *, person: Person, messages: list[dict
     people.need(person, "contributor")
     found = store.row(
         db,
-        "select s.person_id, s.dataset_id, s.state, u.licence, e.content from example_states s"
+        "select s.person_id, s.dataset_id, s.state, u.licence, u.attested, e.content from example_states s"
         " join submissions u on u.id = s.submission_id join examples e on e.id = s.example_id where s.example_id = ?",
         example_id,
     )
@@ -394,6 +392,7 @@ def revise(db: Database, example_id: int, *, person: Person, messages: list[dict
             raise Conflict("Nothing is changed; change the words, then send it again.")
         _need_allowance(db, found["dataset_id"], person, judged)
         record = {"dataset_id": found["dataset_id"], "person_id": person.id, "source": "form", "licence": found["licence"]}
+        record["attested"] = found["attested"]
         kept = _keep(db, record, judged, supersedes=example_id)
         if state != "refused":
             _take_back(db, [example_id], person, f"revised as example {kept.example_ids[0]}")
