@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from factory.base.schema import MIGRATIONS, VERSION
 from factory.base.settings import Settings
 
 BUSY_MILLISECONDS = 30_000
+_clock: ContextVar[Callable[[], float] | None] = ContextVar("clock", default=None)
 
 
 def open_store(where: Settings | Path | None = None) -> Database:
@@ -127,5 +129,21 @@ def insert(db: Database, table: str, record: dict[str, Any]) -> int:
 
 
 def now() -> float:
-    """Seconds since 1970, UTC: how every moment is stored."""
-    return time.time()
+    """Seconds since 1970, UTC: how every moment is stored. What `clock` says, or the machine's."""
+    told = _clock.get()
+    return time.time() if told is None else told()
+
+
+@contextmanager
+def clock(told: Callable[[], float]) -> Iterator[None]:
+    """Let `now` be what a function says for the length of a `with` block, in this thread: simulations run on such a clock.
+
+    >>> with clock(lambda: 86_400.0):
+    ...     now()
+    86400.0
+    """
+    before = _clock.set(told)
+    try:
+        yield
+    finally:
+        _clock.reset(before)

@@ -1,0 +1,250 @@
+"""Whether the workshop stays fair under attack: 90 simulated days through the real functions, on a real database.
+
+    python -m benchmarks.gaming [--quick] [--days 90] [--seeds 10] [--first-seed 1] [--data FOLDER] [--out FILE]
+
+Honest experts and careful newcomers contribute beside a flooder, a copier, a paraphraser, a ring of 20 accounts of one
+person and a vandal; honest reviewers judge beside colluders, somebody who accepts everything, and the vandal. `gaming_world`
+says who does what and how often honest reviewers err. FOLDER has JSON or JSONL files of real rows; without it rows are
+generated. A second, smaller world a seed and number of accounts tells what splitting one's work gains. `--quick` takes under
+50 s: 12 days, one seed, so that not every claim can be shown. The last line printed is one JSON object with every figure and
+pass or fail per claim and seed; ranks by count and by raw rate, over the same decisions, are the controls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from sqlite_utils import Database
+
+from benchmarks import gaming_texts
+from benchmarks.gaming_texts import HONEST_KINDS, Texts
+from benchmarks.gaming_world import DAY, Member, World, cast
+from factory.base import store
+from factory.credit import leaderboards
+from factory.intake import policy as policies
+from factory.intake import reviewers
+from factory.intake.policy import Policy
+
+HONEST = ("expert", "newcomer")
+SPLITS = (1, 2, 4, 16)
+WORK = 120
+BADLY = ("lazy", "colluder", "vandal")
+LIMITS = {"split_gain": 1.02, "accepted_spam": 0.01, "wrongly_refused": 0.02, "repaired": 0.8, "weight_left": 0.75}
+
+
+def opened(folder: Path, name: str, seed: int) -> Database:
+    """A fresh database whose secret draw follows from the seed, so that a run can be repeated."""
+    db = store.open_store(folder / f"{name}.db")
+    db.execute("pragma synchronous = off")  # the disk is not what is measured here
+    db.execute("update draw_secret set value = ?", [random.Random(f"secret {seed}").randbytes(32)])
+    db.conn.commit()
+    return db
+
+
+def weight(accuracy: float) -> float:
+    """What one verdict says by the model of `consensus`, as a share of what a newcomer's does."""
+    return max(0.0, 3 * accuracy - 1) / (3 * reviewers.USUAL - 1)
+
+
+def ranked(world: World, by: str) -> list[Member]:
+    """Contributors in the order of a rule: standing (the board of the program), count or rate of acceptance."""
+    board = leaderboards.contributors(world.db, dataset_id=world.dataset_id)
+    if by == "count":
+        board.sort(key=lambda r: -r["accepted"])
+    elif by == "rate":
+        board.sort(key=lambda r: -(r["accepted"] / r["decided"] if r["decided"] else 0.0))
+    named = {member.name: member for member in world.members}
+    return [named[record["name"]] for record in board]
+
+
+def tops(world: World) -> dict[str, Any]:
+    """For each rule, the roles of the first ten and how many honest experts are among as many as there are."""
+    told = {}
+    for by in ("standing", "count", "rate"):
+        order = ranked(world, by)
+        experts = [place for place, member in enumerate(order, 1) if member.role == "expert"]
+        attackers = [place for place, member in enumerate(order, 1) if member.role not in HONEST]
+        told[by] = {
+            "first_ten": dict(Counter(member.role for member in order[:10])),
+            "experts_in_top": sum(place <= len(experts) for place in experts) / max(1, len(experts)),
+            "honest_in_top": 1 - sum(place <= len(experts) for place in attackers) / max(1, len(experts)),
+            "best_attacker": min(attackers, default=None),
+            "worst_expert": max(experts, default=None),
+        }
+    return told
+
+
+def outcomes(world: World, days: int) -> dict[str, Any]:
+    """What was taken in and what was refused, held against what the rows truly are."""
+    states = {r["example_id"]: r for r in store.rows(world.db, "select * from example_states")}
+    accepted = [i for i, r in states.items() if r["state"] == "accepted"]
+    spam = [i for i in accepted if world.rows[i].kind not in HONEST_KINDS]
+    honest = [i for i in states if i in world.rows and world.authors[i].role in HONEST and world.rows[i].kind == "good"]
+    decisions = store.rows(world.db, "select example_id, decision, by from decisions order by id")
+    refused = {d["example_id"] for d in decisions if d["decision"] == "rejected"} & set(honest)
+    by_checks = sum(n for key, n in world.dropped.items() if key in {f"{role} good" for role in HONEST})
+    appealed = {r["example_id"]: r for r in store.rows(world.db, "select * from appeals")}
+    answered = [i for i in refused if i in appealed and appealed[i]["answer"]]
+    waits = [(r["decided_at"] or world.moment) - r["created_at"] for i in honest for r in [states[i]]]
+    silent = sum(d["by"] == "deadline" for d in decisions if d["example_id"] in set(honest))
+    per_kind = Counter(f"{world.authors[i].role} {world.rows[i].kind}" for i in accepted)
+    return {
+        "rows": len(states),
+        "accepted": len(accepted),
+        "accepted_by": dict(sorted(per_kind.items())),
+        "tried_by": dict(sorted(world.tried.items())),
+        "refused_by_checks": dict(sorted(world.dropped.items())),
+        "accepted_spam": len(spam) / max(1, len(accepted)),
+        "accepted_slips": sum(world.rows[i].kind == "slip" for i in accepted) / max(1, len(accepted)),
+        "honest_good": len(honest),
+        "refused_by_review": len(refused),
+        "good_refused_by_checks": by_checks,
+        "wrongly_refused": (len(refused) + by_checks) / max(1, len(honest) + by_checks),
+        "appealed": len(answered),
+        "repaired": mean(states[i]["state"] == "accepted" for i in answered) if answered else None,
+        "repaired_of_refused": mean(states[i]["state"] == "accepted" for i in refused) if refused else None,
+        "longest_wait_days": max(waits, default=0.0) / DAY,
+        "median_wait_days": median(waits) / DAY if waits else 0.0,
+        "honest_decided_by_silence": silent / max(1, len(honest)),
+        "verdicts": store.value(world.db, "select count(*) from verdicts"),
+        "gold_verdicts": store.value(world.db, "select count(*) from gold_verdicts"),
+        "deadline_days": policies.current(world.db, world.dataset_id)[1].deadline_days,
+        "days": days,
+    }
+
+
+def weights(world: World) -> dict[str, dict[str, float]]:
+    """For each reviewer the weight of a verdict at the end and after 50, as a share of a newcomer's."""
+    with store.clock(lambda: world.moment):
+        return {
+            member.name: {
+                "judged": world.judged[member.name],
+                "at_50": weight(world.weights[member.name].get(50, reviewers.USUAL)),
+                "at_end": weight(reviewers.accuracy(world.db, member.who.id).value),
+            }
+            for member in world.members
+            if member.reviews
+        }
+
+
+class Splitter(World):
+    """A world in which one person sends the same work, three rows a day, from so many accounts in turn."""
+
+    def __init__(self, db: Database, seed: int, members: list[Member], texts: Texts, quality: float) -> None:
+        """`quality`: the share of good rows; the others have wrong answers."""
+        super().__init__(db, seed, members, texts)
+        draw = random.Random(f"work {seed} {quality}")
+        self.accounts = [member for member in members if member.role == "splitter"]
+        work = [texts.good() if draw.random() < quality else texts.wrong() for _ in range(WORK)]
+        self.work = iter(enumerate(work))
+
+    def contribute(self, member: Member) -> None:
+        """The first account's turn is the turn of all of them."""
+        if member is self.accounts[0]:
+            for number, row in itertools.islice(self.work, 3):
+                self.submit(self.accounts[number % len(self.accounts)], row)
+
+
+def split(folder: Path, seed: int, pairs: list[tuple[str, str]], accounts: int, quality: float) -> float:
+    """Standing-weighted acceptance of one person's 120 rows in 40 days: accepted clusters times standing, summed."""
+    members = [Member(f"self-{n:02}", "splitter", rows=1.0) for n in range(accounts)]
+    members += [Member(f"reviewer-{n:02}", "reviewer", reviews=14) for n in range(5)]
+    db = opened(folder, f"split-{seed}-{accounts}-{quality}", seed)
+    try:
+        world = Splitter(db, seed, members, Texts(random.Random(f"texts {seed}"), pairs), quality)
+        world.run(WORK // 3)
+        with store.clock(lambda: world.moment):
+            board = leaderboards.contributors(db, dataset_id=world.dataset_id)
+        return float(sum(record["accepted"] * record["lower"] for record in board))
+    finally:
+        db.close()
+
+
+def splitting(folder: Path, seed: int, pairs: list[tuple[str, str]], qualities: tuple[float, ...]) -> dict[str, Any]:
+    """What splitting gains over one account, for a good and for a middling worker."""
+    told: dict[str, Any] = {}
+    for quality in qualities:
+        reached = {k: split(folder, seed, pairs, k, quality) for k in SPLITS}
+        told[str(quality)] = {str(k): reached[k] / max(1e-9, reached[1]) for k in SPLITS[1:]}
+    told["worst"] = max(gain for gains in list(told.values()) for gain in gains.values())
+    return told
+
+
+def claims(found: dict[str, Any]) -> dict[str, bool]:
+    """Pass or fail of each claim, from the figures of one seed."""
+    board, rows, bad = found["tops"], found["outcomes"], [w for n, w in found["weights"].items() if n.startswith(BADLY)]
+    judged = [w for w in bad if w["judged"] >= 50]
+    repaired = rows["repaired_of_refused"]
+    best = board["standing"]
+    return {
+        "experts_hold_the_top": best["experts_in_top"] >= 0.9 and best["honest_in_top"] == 1.0,
+        "count_does_worse": board["count"]["experts_in_top"] < best["experts_in_top"],
+        "rate_does_worse": board["rate"]["experts_in_top"] < best["experts_in_top"],
+        "splitting_gains_nothing": found["splitting"]["worst"] <= LIMITS["split_gain"],
+        "accepted_spam": rows["accepted_spam"] <= LIMITS["accepted_spam"],
+        "wrongly_refused": rows["wrongly_refused"] <= LIMITS["wrongly_refused"],
+        "repaired_by_appeal": repaired is None or repaired >= LIMITS["repaired"],
+        "bad_reviewers_lose_weight": bool(judged) and all(w["at_50"] <= LIMITS["weight_left"] for w in judged),
+        "nobody_waits_too_long": rows["longest_wait_days"] <= rows["deadline_days"] + 1,
+    }
+
+
+def one_seed(folder: Path, seed: int, days: int, pairs: list[tuple[str, str]], quick: bool) -> dict[str, Any]:
+    """All figures of one seed, with the claims."""
+    started = time.monotonic()
+    db = opened(folder, f"world-{seed}", seed)
+    try:
+        policy = Policy() if not quick else dataclasses.replace(Policy(), deadline_days=4)
+        members = cast(random.Random(f"cast {seed}"))
+        world = World(db, seed, members, Texts(random.Random(f"texts {seed}"), pairs), policy)
+        world.run(days)
+        with store.clock(lambda: world.moment):
+            found = {"seed": seed, "tops": tops(world), "outcomes": outcomes(world, days), "weights": weights(world)}
+    finally:
+        db.close()
+    found["splitting"] = splitting(folder, seed, pairs, (0.9,) if quick else (0.9, 0.5))
+    found["claims"] = claims(found)
+    found["seconds"] = round(time.monotonic() - started, 1)
+    print(f"seed {seed}: {found['claims']} in {found['seconds']} s", file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    """Run the seeds and print the figures."""
+    parser = argparse.ArgumentParser(description="Whether the workshop stays fair under attack.")
+    parser.add_argument("--quick", action="store_true", help="12 days and one seed")
+    parser.add_argument("--days", type=int, help="days to simulate (default 90)")
+    parser.add_argument("--seeds", type=int, help="how many seeds (default 10)")
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--data", type=Path, help="a folder with JSON or JSONL files of real rows")
+    parser.add_argument("--out", type=Path, help="write the JSON object to this file too")
+    words = parser.parse_args()
+    days, seeds = words.days or (12 if words.quick else 90), words.seeds or (1 if words.quick else 10)
+    pairs = gaming_texts.read(words.data)
+    with tempfile.TemporaryDirectory(prefix="gaming-") as folder:
+        found = [
+            one_seed(Path(folder), seed, days, pairs, words.quick)
+            for seed in range(words.first_seed, words.first_seed + seeds)
+        ]
+    passed = {claim: sum(one["claims"][claim] for one in found) for claim in found[0]["claims"]}
+    told = {"benchmark": "gaming", "days": days, "real_rows": len(pairs), "limits": LIMITS, "passed": passed,
+            "ok": all(count == len(found) for count in passed.values()), "seeds": found}  # fmt: skip
+    text = json.dumps(told)
+    if words.out:
+        words.out.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The simulated workshop is one that can be repeated, and tells the program nothing that it could not know."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from benchmarks import gaming, gaming_texts
+from benchmarks.gaming_texts import Texts
+from benchmarks.gaming_world import DAY, START, Member, World
+from factory.base import store
+
+MEMBERS = (
+    ("ann", "expert", {"good": 1.0}, 4.0, 0),
+    ("spam", "flooder", {"junk": 1.0}, 4.0, 0),
+    ("rue", "reviewer", {}, 0.0, 20),
+    ("rob", "reviewer", {}, 0.0, 20),
+    ("lee", "lazy", {}, 0.0, 20),
+)
+
+
+def live(folder: Path, name: str, days: int = 3) -> dict[str, Any]:
+    members = [Member(who, role, rows, 0, kinds, reviews) for who, role, kinds, rows, reviews in MEMBERS]
+    db = gaming.opened(folder, name, 1)
+    try:
+        world = World(db, 1, members, Texts(random.Random("texts"), []))
+        world.run(days)
+        with store.clock(lambda: world.moment):
+            moments = store.row(db, "select min(created_at) as first, max(created_at) as last from examples")
+            return {"rows": gaming.outcomes(world, days), "tops": gaming.tops(world), "moments": moments}
+    finally:
+        db.close()
+
+
+def test_the_same_seed_lives_the_same_days_on_the_simulated_clock(tmp_path: Path) -> None:
+    first = live(tmp_path, "first")
+    assert live(tmp_path, "second") == first
+    assert START < first["moments"]["first"] < START + DAY
+    assert START + 2 * DAY < first["moments"]["last"] < START + 3 * DAY
+    assert first["rows"]["accepted_by"]["expert good"] >= 6
+    assert first["rows"]["tried_by"]["flooder junk"] >= 6
+
+
+def test_claims_fail_where_the_figures_are_bad() -> None:
+    board = {"experts_in_top": 1.0, "honest_in_top": 1.0}
+    rows = {"accepted_spam": 0.0, "wrongly_refused": 0.0, "repaired_of_refused": 1.0, "longest_wait_days": 3.0}
+    rows["deadline_days"] = 14.0
+    poor = {"judged": 60, "at_50": 0.2}
+    found = {
+        "tops": {"standing": board, "count": {"experts_in_top": 0.5}, "rate": {"experts_in_top": 0.5}},
+        "outcomes": rows, "weights": {"lazy": poor, "reviewer-00": {"judged": 60, "at_50": 1.1}},
+        "splitting": {"worst": 1.0},
+    }  # fmt: skip
+    assert all(gaming.claims(found).values())
+    found["tops"]["standing"] = {"experts_in_top": 0.5, "honest_in_top": 0.9}
+    rows |= {"accepted_spam": 0.1, "wrongly_refused": 0.1, "repaired_of_refused": 0.5, "longest_wait_days": 20.0}
+    poor["at_50"], found["splitting"]["worst"] = 1.0, 1.1
+    assert not any(gaming.claims(found).values())
+
+
+def test_a_newcomers_verdict_weighs_one_and_a_guessers_nothing() -> None:
+    assert gaming.weight(0.8) == 1.0
+    assert gaming.weight(1 / 3) == 0.0
+
+
+def test_real_rows_are_read_and_what_checks_would_refuse_is_left_out(tmp_path: Path) -> None:
+    good = {"instruction": "What does a dog say?", "output": "A dog barks, and it does so rather often at night."}
+    mail = {"question": "Whom do I ask about it?", "answer": "You write to jane.doe@somewhere.org and wait for a reply."}
+    (tmp_path / "rows.json").write_text(gaming.json.dumps([good, mail]))
+    assert gaming_texts.read(tmp_path) == [(good["instruction"], good["output"])]
+    assert gaming_texts.read(None) == []
