@@ -3,9 +3,10 @@
 import streamlit as st
 
 from factory.adapters import cards, kept
+from factory.adapters import withdrawn as taken_back
 from pages import frame
 from pages.parts import adapter as parts
-from pages.parts import conversation
+from pages.parts import conversation, withdrawn
 
 
 def gallery(db) -> None:
@@ -16,7 +17,7 @@ def gallery(db) -> None:
     if not rows:
         frame.empty("No adapter here yet. A finished run leaves one.", page="train.py", label="Train one")
         return
-    columns = st.columns(3)
+    columns, gone = st.columns(3), taken_back.marks(db, [row["id"] for row in rows])
     for place, row in enumerate(rows):
         with columns[place % 3].container(border=True):
             words = f"**{frame.plain(row['name'])}**"
@@ -29,6 +30,7 @@ def gallery(db) -> None:
                     f"{row['title']} v{row['version']} · {row['bytes'] / 2**20:.1f} MiB · {frame.ago(row['kept_at'])}"
                 )
             )
+            withdrawn.on_card(gone.get(row["id"], 0))
 
 
 with frame.page("Adapters") as (db, person):
@@ -44,6 +46,7 @@ with frame.page("Adapters") as (db, person):
                 f"{adapter['title']}, version {adapter['version']} · {adapter['model_name']} · by {adapter['person']}"
             )
         )
+        withdrawn.mark(db, adapter)
         part = st.segmented_control("Part", ["Result", "Credit", "Talk", "Card", "Export"], default="Result", key="part",
                                     required=True, bind="query-params", label_visibility="collapsed")  # fmt: skip
         if part == "Result":

@@ -5,7 +5,7 @@ import streamlit as st
 
 from factory.intake import contributions, datasets, formats
 from pages import frame
-from pages.parts import choice, mine
+from pages.parts import choice, mine, withdrawn
 
 COLUMNS = "Columns: `messages`; `conversations`; `instruction`, `output`; `prompt`, `completion`; or `question`, `answer`."
 ABOUT = "You see what the checks say before anything is submitted. Only submitting spends your allowance."
@@ -96,3 +96,4 @@ with frame.page("Contribute", "contributor", about=ABOUT) as (db, person):
                     st.rerun()
     st.subheader("My examples", anchor=False)
     mine.examples(db, dataset, person)
+    withdrawn.mine(db, dataset, person)

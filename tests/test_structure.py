@@ -27,10 +27,12 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " fitting observed forecast"
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
-    "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it cards exports",
+    "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
     "credit": "gradients attribution ledger leaderboards verify",
-    "api": "caller limit shapes queue routes versions tokens comparing review seen launch reproductions searching",
-    "commands": "desk people rows versions training queue launch tokens reproducing comparing seen search results house",
+    "api": "caller limit shapes queue routes versions tokens comparing review seen launch reproductions searching"
+    " withdrawing",
+    "commands": "desk people rows versions training queue launch tokens reproducing comparing seen search results house"
+    " withdrawing",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

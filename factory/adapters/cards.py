@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from sqlite_utils import Database
 
-from factory.adapters import evaluation, forgetting, kept, reproduction
+from factory.adapters import evaluation, forgetting, kept, reproduction, withdrawn
 from factory.base import store
 from factory.intake import datasets
 from factory.intake import policy as policies
@@ -66,6 +66,7 @@ def card(db: Database, adapter_id: int) -> str:
         *([forgetting.in_words(forgetting.find(db, measured["id"]))] if measured else []),
         "## Data",
         "\n\n".join(_data(db, source) for source in mixture.of_run(db, run["id"])),
+        *_withdrawn(db, adapter_id),
         "## Recipe",
         fenced(recipes.to_yaml(run["recipe"], every=True), "yaml"),
         "## How to load it",
@@ -152,6 +153,17 @@ def _data(db: Database, version: dict[str, Any]) -> str:
         note = " (demo person, invented by the program)" if person["is_demo"] else ""
         lines.append(f"| {plain(person['display_name'])}{note} | {person['rows']:,} |")
     return "\n".join(lines)
+
+
+def _withdrawn(db: Database, adapter_id: int) -> list[str]:
+    """That rows were taken back since, and what follows; nothing where none was."""
+    sentence = withdrawn.of_adapter(db, adapter_id)["sentence"]
+    if not sentence:
+        return []
+    return [
+        f"**{sentence}** Their contributors took them back after they had been frozen. The next version of the data"
+        " lacks them, and a run on it gives an adapter that never saw them; these weights did."
+    ]
 
 
 def _before_use(run: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from factory.adapters import cards, kept, try_it
+from factory.adapters import cards, kept, try_it, withdrawn
 from factory.base import store
 from factory.base.errors import NotFound, Unavailable
 from factory.base.people import Person, need
@@ -118,7 +118,7 @@ def _contents(db: Database, settings: Settings, adapter: dict[str, Any], place: 
     contents = {name: (place / name).read_bytes() for name in (kept.WEIGHTS, kept.CONFIG, kept.SHEET)}
     contents["README.md"] = cards.card(db, adapter["id"]).encode()
     contents["recipe.yaml"] = recipes.to_yaml(run["recipe"], every=True).encode()
-    contents["data_manifest.json"] = _manifest(db, mixture.of_run(db, run["id"]))
+    contents["data_manifest.json"] = _manifest(db, mixture.of_run(db, run["id"]), adapter["id"])
     contents["LICENSE.md"] = _licences(mixture.of_run(db, run["id"]), cards.base_of(run), base).encode()
     contents["try_it.py"] = Path(try_it.__file__).read_bytes()
     if base is not None:
@@ -139,10 +139,11 @@ def _json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
 
 
-def _manifest(db: Database, versions: Sequence[dict[str, Any]]) -> bytes:
-    """The first version with all its rows, and, where several were mixed, the others under "more"."""
+def _manifest(db: Database, versions: Sequence[dict[str, Any]], adapter_id: int) -> bytes:
+    """The first version with all its rows, where several were mixed the others under "more", and which were taken back."""
     first, *more = (_listed(db, version) for version in versions)
-    return _json({**first, "more": more} if more else first)
+    gone = withdrawn.of_adapter(db, adapter_id)["content_sha256"]
+    return _json({**first, **({"more": more} if more else {}), **({"withdrawn_since": gone} if gone else {})})
 
 
 def _listed(db: Database, version: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from factory.api import (
     shapes,
     tokens,
     versions,
+    withdrawing,
 )  # fmt: skip
 from factory.api.routes import routes
 from factory.base.errors import FactoryError, Invalid
@@ -71,7 +72,7 @@ def application(settings: Settings) -> FastAPI:
     for exact in (reproductions, queue):  # before `/runs/{id}/{wish}`, which is less exact
         made.include_router(exact.routes, responses=REFUSALS)
     made.include_router(routes, responses=REFUSALS)
-    for more in (comparing, launch, review, searching, seen, tokens, versions):
+    for more in (comparing, launch, review, searching, seen, tokens, versions, withdrawing):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

@@ -8,9 +8,11 @@ import streamlit as st
 
 from factory import charts
 from factory.adapters import evaluation, exports, forgetting
+from factory.adapters import withdrawn as taken_back
 from factory.base.settings import ROOT
 from factory.credit import attribution
 from pages import frame
+from pages.parts import withdrawn
 
 USUAL_EXPORT_SECONDS = 45  # until one was made here and can be timed
 
@@ -74,12 +76,14 @@ def export(db, adapter, person) -> None:
         )
         st.session_state["export"] = {"adapter_id": adapter["id"], "process": process, "since": time.time()}
         st.rerun()
+    older = taken_back.since_export(db, adapter["id"])
     for row in exports.listing(db, adapter["id"]):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             verified, colour = (
                 ("verified: same words when loaded back", "green") if row["verified"] else ("not verified", "orange")
             )
             st.badge(verified, color=colour)
+            withdrawn.on_export(older.get(row["id"], 0))
             st.caption(f"{row['bytes'] / 2**20:.1f} MiB · sha256 {row['sha256'][:12]} · {frame.ago(row['at'])}")
             file = frame.settings().exports / row["file"]
             if file.exists():
