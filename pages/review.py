@@ -56,7 +56,7 @@ with frame.page("Review", "reviewer", about=ABOUT) as (db, person):
         st.button("Start again")
         st.stop()
     left = choices[slug]["waiting"]
-    pace = reviews.record_of(db, person)["seconds"]
+    pace = reviews.pace(db, person)
     st.caption(
         f"{left} left{f', about {frame.lasting(left * pace)}' if pace else ''}. Keys: 1 accept, 2 return, 3 reject, 4 skip."
     )

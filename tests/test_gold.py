@@ -243,7 +243,8 @@ def test_a_declared_conflict_takes_the_example_out_of_ones_queue_only(db: Databa
 def age(db: Database, days: float) -> None:
     with store.writing(db):
         db.execute("drop trigger examples_refuses_update")
-        db.execute("update examples set created_at = created_at - ?", [days * 86400])
+        for table in ("examples", "states"):
+            db.execute(f"update {table} set created_at = created_at - ?", [days * 86400])
 
 
 def test_nobody_waits_longer_than_the_deadline(db: Database, house: House) -> None:

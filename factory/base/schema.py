@@ -28,6 +28,9 @@ _UNCHANGING_AT_FIRST = (
 LATER: dict[str, tuple[str, ...]] = {
     "0015_drafts": (),
     "0016_attested": (),
+    "0035_states": (),
+    "0036_tallies": (),
+    "0037_outcomes": (),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))

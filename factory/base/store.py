@@ -36,6 +36,7 @@ def open_store(where: Settings | Path | None = None) -> Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=BUSY_MILLISECONDS / 1000, check_same_thread=False)
         db = Database(connection, strict=True)
+        connection.create_function("fade", 2, fade, deterministic=True)
         db.execute(f"pragma busy_timeout = {BUSY_MILLISECONDS}")
         db.execute("pragma foreign_keys = on")
         db.execute("pragma synchronous = full")
@@ -126,6 +127,15 @@ def insert(db: Database, table: str, record: dict[str, Any]) -> int:
     columns = ", ".join(record)
     marks = ", ".join("?" for _ in record)
     return int(db.execute(f"insert into {table} ({columns}) values ({marks})", list(record.values())).lastrowid or 0)
+
+
+def fade(days: float, half_life: float | None) -> float:
+    """What a decision of some days ago still weighs; triggers of the schema call it too. Without a half-life, all of it.
+
+    >>> fade(365, 365.0)
+    0.5
+    """
+    return 0.5 ** (days / half_life) if half_life and half_life > 0 else 1.0
 
 
 def now() -> float:

@@ -1,4 +1,4 @@
-"""Who, which dataset and which adapter does well, and why: nothing is stored, every rank is a query.
+"""Who, which dataset and which adapter does well, and why: every rank is a query of sums that triggers keep.
 
 Contributors rank by standing: the lower end of the 95% interval of their rate of acceptance, never by volume. Who has
 fewer than ten decided examples is provisional and stands below those who have them; ties go to who earned more credits.
@@ -7,8 +7,10 @@ Adapters rank by the share of the loss they take away, and only against others o
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlite_utils import Database
@@ -26,73 +28,81 @@ EARNED = """
 """
 
 
-def contributors(db: Database, *, dataset_id: int | None = None, since: float | None = None) -> list[dict[str, Any]]:
+def contributors(
+    db: Database, *, dataset_id: int | None = None, since: float | None = None, limit: int | None = None, offset: int = 0
+) -> list[dict[str, Any]]:
     """Everybody who submitted something, best first; see the module for the one rule of rank.
 
     Keys: rank, person_id, name, person, is_demo, lower, rate, upper (standing, 0 to 1), provisional, accepted, decided
     (clusters), submitted, refused (by checks), waiting, credits, micro_credits, last_at. With `since` (seconds since
     1970) only who submitted or earned after it is listed, with `submitted`, `refused`, `waiting` and the credits of that
-    time; rank and standing stay what they are.
+    time; rank and standing stay what they are. `limit` and `offset` cut a page out of the list.
     """
-    earned = credits_by_person(db, dataset_id=dataset_id)
-    ranked = sorted(
-        standing.table(db, dataset_id),
-        key=lambda p: (p["provisional"], -p["lower"], -earned.get(p["person_id"], 0), p["rank"]),
-    )
-    recent = None if since is None else _activity(db, dataset_id, since)
+    placed = list(enumerate(standing.order(db, dataset_id, ties=credits_by_person(db, dataset_id=dataset_id)), start=1))
     if since is not None:
-        earned = credits_by_person(db, dataset_id=dataset_id, since=since)
-    listed = []
-    for rank, record in enumerate(ranked, start=1):
-        person_id = record["person_id"]
-        if recent is not None and person_id not in recent and person_id not in earned:
-            continue
-        counts = record if recent is None else recent.get(person_id, {"submitted": 0, "refused": 0, "waiting": 0})
-        micro_credits = earned.get(person_id, 0)
-        listed.append(
-            {
-                "rank": rank,
-                "person_id": person_id,
-                "name": record["name"],
-                "person": record["display_name"],
-                "is_demo": record["is_demo"],
-                **{key: record[key] for key in ("lower", "rate", "upper", "provisional", "accepted", "decided")},
-                **{key: counts[key] for key in ("submitted", "refused", "waiting")},
-                "credits": micro_credits / ledger.MICRO,
-                "micro_credits": micro_credits,
-                "last_at": record["last_at"],
-            }
-        )
-    return listed
+        active = _active(db, dataset_id, since)
+        placed = [place for place in placed if place[1][0] in active]
+    return _described(db, placed[offset : None if limit is None else offset + limit], dataset_id, since)
+
+
+def how_many_contributors(db: Database, *, dataset_id: int | None = None, since: float | None = None) -> int:
+    """How many people `contributors` lists without a limit."""
+    if since is not None:
+        return len(_active(db, dataset_id, since))
+    listed = "select count(distinct person_id) from tallies where :dataset is null or dataset_id = :dataset"
+    return int(store.value(db, listed, dataset=dataset_id))
+
+
+def _described(
+    db: Database, placed: Sequence[tuple[int, tuple[int, standing.Standing]]], dataset_id: int | None, since: float | None
+) -> list[dict[str, Any]]:
+    ids = [person_id for _, (person_id, _) in placed]
+    who, earned = standing.offered(db, ids, dataset_id), credits_by_person(db, dataset_id=dataset_id, since=since)
+    counts = who if since is None else _activity(db, dataset_id, since, ids)
+    nothing = {"submitted": 0, "refused": 0, "waiting": 0}
+    return [
+        {
+            "rank": rank,
+            "person_id": person_id,
+            "name": who[person_id]["name"],
+            "person": who[person_id]["display_name"],
+            "is_demo": who[person_id]["is_demo"],
+            **{key: getattr(one, key) for key in ("lower", "rate", "upper", "provisional", "accepted", "decided")},
+            **{key: counts.get(person_id, nothing)[key] for key in nothing},
+            "credits": earned.get(person_id, 0) / ledger.MICRO,
+            "micro_credits": earned.get(person_id, 0),
+            "last_at": who[person_id]["last_at"],
+        }
+        for rank, (person_id, one) in placed
+    ]
 
 
 def credits_by_person(db: Database, *, dataset_id: int | None = None, since: float | None = None) -> dict[int, int]:
     """Micro-credits that each person earned from adapters of a dataset (None: of all), counters taken off."""
-    return {
-        found["person_id"]: found["total"]
-        for found in store.rows(
-            db,
-            f"select person_id, sum(micro_credits) as total from ({EARNED})"
-            " where (:dataset is null or dataset_id = :dataset) and (:since is null or at >= :since) group by person_id",
-            dataset=dataset_id,
-            since=since,
-        )
-    }
+    summed = (
+        "select person_id, sum(micro_credits) from earnings where :dataset is null or dataset_id = :dataset group by 1"
+        if since is None
+        else f"select person_id, sum(micro_credits) from ({EARNED})"
+        " where (:dataset is null or dataset_id = :dataset) and at >= :since group by person_id"
+    )
+    return dict(db.execute(summed, {"dataset": dataset_id, "since": since}).fetchall())
 
 
-def _activity(db: Database, dataset_id: int | None, since: float) -> dict[int, dict[str, Any]]:
-    return {
-        found["person_id"]: found
-        for found in store.rows(
-            db,
-            "select person_id, count(*) as submitted, sum(state = 'refused') as refused,"
-            " sum(state = 'waiting') as waiting"
-            " from example_states where created_at >= :since and (:dataset is null or dataset_id = :dataset)"
-            " group by person_id",
-            since=since,
-            dataset=dataset_id,
-        )
-    }
+def _active(db: Database, dataset_id: int | None, since: float) -> set[int]:
+    """Who submitted or earned something since a moment."""
+    sql = "select person_id from tallies where (:dataset is null or dataset_id = :dataset) and last_at >= :since"
+    found = {row[0] for row in db.execute(sql, {"dataset": dataset_id, "since": since})}
+    return found | credits_by_person(db, dataset_id=dataset_id, since=since).keys()
+
+
+def _activity(db: Database, dataset_id: int | None, since: float, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    counted = (
+        "select person_id, count(*) as submitted, sum(state = 'refused') as refused, sum(state = 'waiting') as waiting"
+        " from states where person_id in (select value from json_each(:ids)) and created_at >= :since"
+        " and (:dataset is null or dataset_id = :dataset) group by person_id"
+    )
+    found = store.rows(db, counted, ids=json.dumps(list(ids)), since=since, dataset=dataset_id)
+    return {record["person_id"]: record for record in found}
 
 
 def datasets(db: Database) -> list[dict[str, Any]]:
@@ -106,11 +116,9 @@ def datasets(db: Database) -> list[dict[str, Any]]:
     counted = store.rows(
         db,
         """with counts as (
-            select dataset_id, count(*) as submitted, count(distinct person_id) as people,
-                sum(state = 'accepted') as accepted, sum(state in ('accepted', 'rejected')) as decided,
-                sum(state = 'refused') as refused,
-                sum(state = 'waiting') as waiting
-            from example_states group by dataset_id)
+            select dataset_id, sum(submitted) as submitted, count(*) as people, sum(accepted) as accepted,
+                sum(accepted) + sum(rejected) as decided, sum(refused) as refused, sum(waiting) as waiting
+            from tallies group by dataset_id)
         select d.id as dataset_id, d.slug, d.title, d.is_demo, d.licence, coalesce(c.accepted, 0) as accepted,
             coalesce(c.decided, 0) as decided, coalesce(c.submitted, 0) as submitted, coalesce(c.refused, 0) as refused,
             coalesce(c.waiting, 0) as waiting, coalesce(c.people, 0) as people,
@@ -121,10 +129,7 @@ def datasets(db: Database) -> list[dict[str, Any]]:
     measured: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for adapter in adapters(db):
         measured[adapter["dataset_id"]].append(adapter)
-    earned = {
-        found["dataset_id"]: found["total"]
-        for found in store.rows(db, f"select dataset_id, sum(micro_credits) as total from ({EARNED}) group by dataset_id")
-    }
+    earned = dict(db.execute("select dataset_id, sum(micro_credits) from earnings group by dataset_id").fetchall())
     for dataset in counted:
         own = measured[dataset["dataset_id"]]
         best = max(own, key=lambda a: a["gain_low"], default=None)
@@ -149,7 +154,7 @@ def adapters(db: Database, *, held_out_root: str | None = None) -> list[dict[str
     """
     return store.rows(
         db,
-        f"""select rank() over (partition by e.held_out_root order by -e.difference / e.base_loss desc) as rank,
+        """select rank() over (partition by e.held_out_root order by -e.difference / e.base_loss desc) as rank,
             a.id as adapter_id, a.name as adapter, e.held_out_root, v.dataset_id, d.slug, v.number as version,
             a.run_id, r.person_id, p.display_name as person, p.is_demo, r.model_name as base,
             -100.0 * e.difference / e.base_loss as gain_percent, -100.0 * e.high / e.base_loss as gain_low,
@@ -168,7 +173,8 @@ def adapters(db: Database, *, held_out_root: str | None = None) -> list[dict[str
         from evaluations e join adapters a on a.id = e.adapter_id join runs r on r.id = a.run_id
         join dataset_versions v on v.id = r.version_id join datasets d on d.id = v.dataset_id
         join people p on p.id = r.person_id left join forgetting f on f.evaluation_id = e.id
-        left join (select adapter_id, sum(micro_credits) as total from ({EARNED}) group by adapter_id) c
+        left join (select t.adapter_id, -sum(e.micro_credits) as total from ledger_entries e
+            join ledger_transactions t on t.id = e.transaction_id where e.account = 'pool' group by t.adapter_id) c
             on c.adapter_id = a.id
         where e.base_loss > 0 and (:root is null or e.held_out_root = :root)
         and e.id = (select max(id) from evaluations where adapter_id = a.id and held_out_root = e.held_out_root)
@@ -221,12 +227,14 @@ def why(db: Database, person_id: int, *, dataset_id: int | None = None) -> dict[
     count, most first). Raises NotFound for an unknown person.
     """
     person = people.get(db, person_id)
-    board = contributors(db, dataset_id=dataset_id)
-    place = next((at for at, record in enumerate(board) if record["person_id"] == person_id), None)
+    board = standing.order(db, dataset_id, ties=credits_by_person(db, dataset_id=dataset_id))
+    place = next((at for at, (other_id, _) in enumerate(board) if other_id == person_id), None)
     if place is None:
         words = f"{person.display_name} has submitted nothing here yet, so there is no rank; the first example starts one."
         return {"sentences": [words], "rank": None, "of": len(board)}
-    me, above = board[place], board[place - 1] if place else None
+    near = list(enumerate(board, start=1))[max(0, place - 1) : place + 1]
+    *others, me = _described(db, near, dataset_id, None)
+    above = others[0] if others else None
     needed = None if above is None else accepted_in_a_row(me, above)
     figures = {key: me[key] for key in ("rank", "lower", "rate", "accepted", "decided", "provisional", "credits", "refused")}
     figures |= {
@@ -328,16 +336,29 @@ def _rejections(db: Database, person_id: int, dataset_id: int | None) -> list[di
     return [{**record, "title": reviews.WHY.get(record["code"], record["code"])} for record in found]
 
 
-def rank_over_time(db: Database, dataset_id: int | None = None, *, points: int = 24) -> list[dict[str, Any]]:
+def rank_over_time(
+    db: Database, dataset_id: int | None = None, *, points: int = 24, among: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
     """Ranks by standing at up to `points` moments from the first decision to the last, for a bump chart.
 
-    Dictionaries with at (seconds since 1970, the end of a day), person_id, person, is_demo, rank, lower, decided. The past
-    is told from what stands today: a decision that was overturned counts as what it became, on the day it did.
+    `among` these people only (their ids), ranked against each other. Dictionaries with at (seconds since 1970, the end of a
+    day), person_id, person, is_demo, rank, lower, decided. The past is told from what stands today: a decision that was
+    overturned counts as what it became, on the day it did.
     """
-    outcomes = sorted(store.rows(db, standing.OUTCOMES, person_id=None, dataset_id=dataset_id), key=lambda o: o["day"])
+    outcomes = store.rows(
+        db,
+        "select dataset_id, person_id, day, accepted, clusters from outcome_days where clusters > 0"
+        " and (:dataset_id is null or dataset_id = :dataset_id)"
+        + (" and person_id in (select value from json_each(:among))" if among is not None else "")
+        + " order by day",
+        dataset_id=dataset_id,
+        among=json.dumps(list(among or ())),
+    )
     if not outcomes:
         return []
-    who = {p["id"]: p for p in store.rows(db, "select id, display_name, is_demo from people")}
+    ids = json.dumps(sorted({o["person_id"] for o in outcomes}))
+    named = "select id, display_name, is_demo from people where id in (select value from json_each(?))"
+    who = {p["id"]: p for p in store.rows(db, named, ids)}
     half_lives = {d: policies.current(db, d)[1].standing_half_life_days for d in {o["dataset_id"] for o in outcomes}}
     first, last = outcomes[0]["day"], outcomes[-1]["day"]
     steps = max(1, min(points - 1, last - first))
@@ -346,10 +367,10 @@ def rank_over_time(db: Database, dataset_id: int | None = None, *, points: int =
     tallies: dict[tuple[int, int], list[float]] = {}  # person, dataset: accepted and decided, weighted; decided
     for day in sorted({round(first + (last - first) * step / steps) for step in range(steps + 1)}):
         for (_, dataset), tally in tallies.items():
-            fade = _fade(day - before, half_lives[dataset])
+            fade = store.fade(day - before, half_lives[dataset])
             tally[:2] = tally[0] * fade, tally[1] * fade
         while following is not None and following["day"] <= day:
-            share = following["clusters"] * _fade(day - following["day"], half_lives[following["dataset_id"]])
+            share = following["clusters"] * store.fade(day - following["day"], half_lives[following["dataset_id"]])
             tally = tallies.setdefault((following["person_id"], following["dataset_id"]), [0.0, 0.0, 0])
             tally[:] = tally[0] + share * following["accepted"], tally[1] + share, tally[2] + following["clusters"]
             following = next(waiting)
@@ -360,10 +381,6 @@ def rank_over_time(db: Database, dataset_id: int | None = None, *, points: int =
             for line in _ranked(tallies)
         ]  # fmt: skip
     return told
-
-
-def _fade(days: float, half_life: float) -> float:
-    return 0.5 ** (days / half_life) if half_life > 0 else 1.0
 
 
 def _ranked(tallies: dict[tuple[int, int], list[float]]) -> list[dict[str, Any]]:

@@ -31,11 +31,9 @@ OVERVIEW = """
         (select count(*) from dataset_versions v where v.dataset_id = d.id) as versions,
         (select row_count from held_out_sets h where h.dataset_id = d.id order by h.id desc limit 1) as held_out_rows
     from datasets d join people p on p.id = d.owner_id left join (
-        select dataset_id, sum(state = 'accepted') as accepted, sum(state = 'waiting') as waiting,
-            sum(state = 'refused') as refused, sum(state = 'rejected') as rejected,
-            sum(state = 'returned') as returned, sum(state = 'withdrawn') as withdrawn,
-            count(distinct case when state = 'accepted' then person_id end) as people
-        from example_states group by dataset_id
+        select dataset_id, sum(accepted) as accepted, sum(waiting) as waiting, sum(refused) as refused,
+            sum(rejected) as rejected, sum(returned) as returned, sum(withdrawn) as withdrawn, sum(accepted > 0) as people
+        from tallies group by dataset_id
     ) c on c.dataset_id = d.id
 """
 VERSION = """
@@ -322,43 +320,46 @@ def examples(
     pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
     return store.rows(
         db,
-        """select s.example_id, s.state, e.content, e.bytes, u.licence, u.source, s.cluster_id, s.created_at, s.decided_at,
+        f"""select s.example_id, s.state, e.content, e.bytes, u.licence, u.source, s.cluster_id, s.created_at, s.decided_at,
             s.reason, (select group_concat(sentence, ' ') from findings f where f.example_id = e.id) as sentences,
             case when s.state = 'accepted' then p.display_name end as author
-        from example_states s join examples e on e.id = s.example_id join submissions u on u.id = s.submission_id
+        from states s join examples e on e.id = s.example_id join submissions u on u.id = s.submission_id
         join people p on p.id = s.person_id
-        where s.dataset_id = :dataset_id and (:state is null or s.state = :state)
-            and (:pattern is null or e.content like :pattern escape '\\')
-            and (s.state = 'accepted' or s.person_id = :me or :curates or (:reviews and s.state <> 'withdrawn'))
+        where {_visible(person, state)} and (:pattern is null or e.content like :pattern escape '\\')
         order by s.example_id desc limit :limit offset :offset""",
         dataset_id=dataset_id,
         state=state,
         pattern=pattern,
         me=person.id,
-        curates=int(person.may("curator")),
-        reviews=int(person.may("reviewer")),
         limit=limit,
         offset=offset,
     )
 
 
+def _visible(person: Person, state: str | None) -> str:
+    """The examples of a dataset, of one state or of all, that a person may see, as a condition an index can answer."""
+    chosen = "s.dataset_id = :dataset_id" + (" and s.state = :state" if state else "")
+    if person.may("curator") or state == "accepted" or (state not in (None, "withdrawn") and person.may("reviewer")):
+        return chosen
+    if state:
+        return f"{chosen} and s.person_id = :me"
+    more = "s.state <> 'withdrawn'" if person.may("reviewer") else "s.state = 'accepted'"
+    return f"{chosen} and ({more} or s.person_id = :me)"
+
+
 def counts(db: Database, dataset_id: int) -> dict[str, int]:
     """How many examples of a dataset are in each state; every state is a key."""
-    found = {
-        record["state"]: record["n"]
-        for record in store.rows(
-            db, "select state, count(*) as n from example_states where dataset_id = ? group by state", dataset_id
-        )
-    }
-    return {state: found.get(state, 0) for state in STATES}
+    sums = ", ".join(f"coalesce(sum({state}), 0) as {state}" for state in STATES)
+    found = store.row(db, f"select {sums} from tallies where dataset_id = ?", dataset_id)
+    return {state: found[state] for state in STATES} if found else dict.fromkeys(STATES, 0)
 
 
 def refusals(db: Database, dataset_id: int) -> list[dict[str, Any]]:
     """How often each rule refused an example, the most frequent first: code, title, examples, people."""
     found = store.rows(
         db,
-        "select f.code, count(distinct e.id) as examples, count(distinct e.person_id) as people from findings f"
-        " join examples e on e.id = f.example_id where e.dataset_id = ? and f.refuses group by f.code order by 2 desc, 1",
+        "select code, sum(examples) as examples, count(*) as people from refused_by_rule where dataset_id = ?"
+        " group by code order by 2 desc, 1",
         dataset_id,
     )
     return [{**record, "title": checks.RULES[record["code"]].title} for record in found]
@@ -368,8 +369,8 @@ def rejections(db: Database, dataset_id: int) -> list[dict[str, Any]]:
     """Why reviewers rejected or returned examples, the most frequent reason first: decision, reason, examples."""
     return store.rows(
         db,
-        "select state as decision, reason, count(*) as examples from example_states"
-        " where dataset_id = ? and state in ('rejected', 'returned') group by 1, 2 order by 3 desc",
+        "select state as decision, nullif(reason, '') as reason, examples from turned_down"
+        " where dataset_id = ? and examples > 0 order by 3 desc",
         dataset_id,
     )
 
@@ -378,11 +379,9 @@ def acceptance_over_time(db: Database, dataset_id: int, *, days: int = 90) -> li
     """What was decided each day (UTC) on which something was, oldest first: day (ISO date), accepted, rejected, returned."""
     return store.rows(
         db,
-        "select date(decided_at, 'unixepoch') as day, sum(decision = 'accepted') as accepted,"
-        " sum(decision = 'rejected') as rejected, sum(decision = 'returned') as returned"
-        " from (select d.at as decided_at, d.decision from decisions d join examples e on e.id = d.example_id"
-        "  where e.dataset_id = ? and d.at > ? and d.id = (select max(id) from decisions where example_id = e.id))"
-        " group by 1 order by 1",
+        "select date(day * 86400, 'unixepoch') as day, sum(examples * (decision = 'accepted')) as accepted,"
+        " sum(examples * (decision = 'rejected')) as rejected, sum(examples * (decision = 'returned')) as returned"
+        " from decided_days where dataset_id = ? and day > ? group by 1 having sum(examples) > 0 order by 1",
         dataset_id,
-        store.now() - days * DAY_SECONDS,
+        int(store.now() // DAY_SECONDS) - days,
     )

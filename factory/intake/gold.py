@@ -20,20 +20,25 @@ from factory.intake import formats
 from factory.intake.policy import Policy
 
 MAX_WORDS = 2_000
+LOOKED_AT = 300  # settled examples from a drawn one on, of each state: enough to find one, however many there are
 # Settled by verdicts of which none said otherwise, not by one alone, and never struck by a dispute.
 ELIGIBLE = """
-    select e.id from decisions d join examples e on e.id = d.example_id
-    where e.dataset_id = :dataset_id and e.id >= :start and (d.decision = 'accepted') = :good and d.by = 'review'
-        and json_array_length(d.verdict_ids) >= 2 and e.person_id <> :me
-        and d.id = (select max(id) from decisions where example_id = e.id)
-        and not exists (select 1 from verdicts v where v.example_id = e.id and (v.reviewer_id = :me or v.decision <>
+    select e.example_id from (
+        select * from (select example_id, person_id, cluster_id, decision from states where dataset_id = :dataset_id
+            and state = case when :good then 'accepted' else 'rejected' end and example_id >= :start
+            order by example_id limit :looked_at)
+        union all
+        select * from (select example_id, person_id, cluster_id, decision from states where dataset_id = :dataset_id
+            and state = 'returned' and not :good and example_id >= :start order by example_id limit :looked_at)
+    ) e join decisions d on d.id = (select max(id) from decisions where example_id = e.example_id)
+    where d.by = 'review' and json_array_length(d.verdict_ids) >= 2 and e.person_id <> :me
+        and not exists (select 1 from verdicts v where v.example_id = e.example_id and (v.reviewer_id = :me or v.decision <>
             case d.decision when 'accepted' then 'accept' when 'returned' then 'return' else 'reject' end))
-        and not exists (select 1 from gold_verdicts g where g.example_id = e.id and g.reviewer_id = :me)
+        and not exists (select 1 from gold_verdicts g where g.example_id = e.example_id and g.reviewer_id = :me)
         and not exists (select 1 from gold_disputes x join gold_verdicts g on g.id = x.gold_verdict_id
-            where g.example_id = e.id and coalesce(x.answer, 'struck') = 'struck')
-        and not exists (select 1 from withdrawals w where w.example_id = e.id)
-        and not exists (select 1 from examples mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
-    order by e.id limit 1
+            where g.example_id = e.example_id and coalesce(x.answer, 'struck') = 'struck')
+        and not exists (select 1 from states mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
+    order by e.example_id limit 1
 """
 
 
@@ -60,7 +65,8 @@ def due(db: Database, dataset_id: int, *, reviewer: Person, policy: Policy) -> i
     good = _draw(secret, "good", reviewer.id, dataset_id, place) % 2
     for kind in (good, 1 - good):
         for begin in (start, 0):
-            found = store.value(db, ELIGIBLE, dataset_id=dataset_id, start=begin, good=kind, me=reviewer.id)
+            named = {"dataset_id": dataset_id, "start": begin, "good": kind, "me": reviewer.id, "looked_at": LOOKED_AT}
+            found = store.value(db, ELIGIBLE, **named)
             if found is not None:
                 return int(found)
     return None

@@ -238,6 +238,13 @@ def accept_imported(db: Database, example_ids: list[int]) -> None:
         store.insert(db, "decisions", record)
 
 
+def pace(db: Database, reviewer: Person) -> float | None:
+    """Seconds that this reviewer takes for an example, on average of the last hundred; None before the first."""
+    recent = "select seconds from verdicts where reviewer_id = ? order by id desc limit 100"
+    found = store.value(db, f"select avg(seconds) from ({recent})", reviewer.id)
+    return None if found is None else float(found)
+
+
 def record_of(db: Database, reviewer: Person) -> dict[str, Any]:
     """How a reviewer's verdicts fared: verdicts, settled, agreed (with the decision that stands), seconds (mean)."""
     found = store.row(
@@ -245,7 +252,7 @@ def record_of(db: Database, reviewer: Person) -> dict[str, Any]:
         """select count(*) as verdicts, coalesce(sum(s.decision is not null), 0) as settled, avg(v.seconds) as seconds,
             coalesce(sum(s.decision = case v.decision when 'accept' then 'accepted' when 'return' then 'returned'
                 else 'rejected' end), 0) as agreed
-        from verdicts v left join decisions s on s.id = (select max(id) from decisions where example_id = v.example_id)
+        from verdicts v join states s on s.example_id = v.example_id
         where v.reviewer_id = ?""",
         reviewer.id,
     )

@@ -1,37 +1,32 @@
 """How far a person's work can be relied on: the lower end of what their rate of acceptance may truly be.
 
-Nothing is stored. What counts is a *cluster*: an example with its revisions and near-repetitions is one, and its newest
-decision is its outcome. Returned examples are not decided yet; what checks refused was never judged; an overturned
-rejection counts as the acceptance it became; a withdrawal changes nothing. Old decisions weigh less, by the half-life in
-the dataset's policy.
+What counts is a *cluster*: an example with its revisions and near-repetitions is one, and its newest decision is its
+outcome. Returned examples are not decided yet; what checks refused was never judged; an overturned rejection counts as the
+acceptance it became; a withdrawal changes nothing. Old decisions weigh less, by the half-life in the dataset's policy. The
+sums are kept by triggers as decisions come (`outcomes` and `standings` in the schema).
 """
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlite_utils import Database
 
 from factory.base import store
-from factory.intake import policy as policies
-from factory.intake.policy import Policy
 
 PROVISIONAL_BELOW = 10
 DAY_SECONDS = 24 * 3600.0
 
-# One row a person, dataset, outcome and day, so that a page over many decisions stays small.
-OUTCOMES = """
-    with decided as (
-        select e.person_id, e.dataset_id, e.cluster_id, d.decision, d.at,
-            row_number() over (partition by e.person_id, e.cluster_id order by e.id desc) as place
-        from examples e join decisions d on d.id = (select max(id) from decisions where example_id = e.id)
-        where d.decision <> 'returned' and (:person_id is null or e.person_id = :person_id)
-            and (:dataset_id is null or e.dataset_id = :dataset_id)
-    )
-    select person_id, dataset_id, decision = 'accepted' as accepted, cast(at / 86400 as integer) as day, count(*) as clusters
-    from decided where place = 1 group by 1, 2, 3, 4
+# Sums that triggers keep (see the schema); weights are faded on from the day of a person's newest outcome to today.
+FADED = """
+    select s.person_id, sum(s.accepted) as accepted, sum(s.decided) as decided,
+        sum(s.good * fade(max(:today - s.day, 0), h.days)) as good,
+        sum(s.weight * fade(max(:today - s.day, 0), h.days)) as weight
+    from standings s left join half_lives h on h.dataset_id = s.dataset_id
 """
 
 
@@ -77,44 +72,69 @@ def wilson_upper(successes: float, n: float, z: float = 1.96) -> float:
 
 def of(db: Database, person_id: int, dataset_id: int | None = None) -> Standing:
     """A person's standing in one dataset, or in all of them together."""
-    outcomes = store.rows(db, OUTCOMES, person_id=person_id, dataset_id=dataset_id)
-    return _standing(outcomes, _half_lives(db))
+    found = store.row(
+        db,
+        f"{FADED} where s.person_id = :person_id and (:dataset_id is null or s.dataset_id = :dataset_id)",
+        person_id=person_id,
+        dataset_id=dataset_id,
+        today=today(),
+    )
+    return _standing(found or {})
+
+
+def today() -> int:
+    """The present day (UTC), counted since 1970."""
+    return int(store.now() // DAY_SECONDS)
 
 
 def accepted_since(db: Database, person_id: int, dataset_id: int, since: float) -> int:
     """How many of a person's clusters in a dataset were accepted on the day of `since` or later."""
-    outcomes = store.rows(db, OUTCOMES, person_id=person_id, dataset_id=dataset_id)
-    return sum(o["clusters"] for o in outcomes if o["accepted"] and o["day"] >= int(since // DAY_SECONDS))
-
-
-def _half_lives(db: Database) -> dict[int, float]:
-    newest = (
-        "select dataset_id, rules from policies p"
-        " where version = (select max(version) from policies where dataset_id = p.dataset_id)"
+    found = store.value(
+        db,
+        "select sum(clusters) from outcome_days where dataset_id = ? and person_id = ? and day >= ? and accepted",
+        dataset_id,
+        person_id,
+        int(since // DAY_SECONDS),
     )
-    return {
-        record["dataset_id"]: policies.from_json(record["rules"]).standing_half_life_days
-        for record in store.rows(db, newest)
-    }
+    return int(found or 0)
 
 
-def _standing(outcomes: list[dict[str, Any]], half_lives: dict[int, float]) -> Standing:
-    today = store.now() / DAY_SECONDS
-    accepted = decided = 0
-    good = weight = 0.0
-    for outcome in outcomes:
-        half_life = half_lives.get(outcome["dataset_id"], Policy.standing_half_life_days)
-        age = max(0.0, math.floor(today) - outcome["day"])
-        share = outcome["clusters"] * (0.5 ** (age / half_life) if half_life > 0 else 1.0)
-        weight += share
-        decided += outcome["clusters"]
-        if outcome["accepted"]:
-            good += share
-            accepted += outcome["clusters"]
+def _standing(sums: dict[str, Any]) -> Standing:
+    accepted, decided = sums.get("accepted") or 0, sums.get("decided") or 0
+    good, weight = max(0.0, sums.get("good") or 0.0), sums.get("weight") or 0.0
+    good = min(good, weight)  # what rounding adds to a sum that was faded many times
     rate = good / weight if weight > 0 else 0.0
     return Standing(
         accepted, decided, rate, wilson_lower(good, weight), wilson_upper(good, weight), decided < PROVISIONAL_BELOW
     )
+
+
+def order(
+    db: Database, dataset_id: int | None = None, *, ties: Mapping[int, int] | None = None
+) -> list[tuple[int, Standing]]:
+    """Everybody who submitted something, with their standing, best first: one pass over sums, however many examples.
+
+    Who is provisional goes below; of two who are equal the one with more of `ties` (person to number) goes first, then the
+    one with more accepted clusters, then the older account.
+    """
+    named = {"dataset_id": dataset_id, "today": today()}
+    summed = {
+        found[0]: found[1:]
+        for found in db.execute(
+            f"{FADED} where :dataset_id is null or s.dataset_id = :dataset_id group by s.person_id", named
+        )
+    }
+    offered = (
+        "select p.id, p.created_at from people p where p.id in"
+        " (select person_id from tallies where :dataset_id is null or dataset_id = :dataset_id)"
+    )
+    keys, found = ("accepted", "decided", "good", "weight"), []
+    for person_id, created_at in db.execute(offered, named):
+        one = _standing(dict(zip(keys, summed.get(person_id, ()), strict=False)))
+        credit = ties.get(person_id, 0) if ties else 0
+        found.append((one.provisional, -one.lower, -credit, -one.accepted, created_at, person_id, one))
+    found.sort(key=lambda entry: entry[:6])
+    return [(entry[5], entry[6]) for entry in found]
 
 
 def table(db: Database, dataset_id: int | None = None) -> list[dict[str, Any]]:
@@ -123,30 +143,21 @@ def table(db: Database, dataset_id: int | None = None) -> list[dict[str, Any]]:
     Dictionaries with rank, person_id, name, display_name, is_demo, submitted, refused (by checks), waiting, accepted,
     decided, rate, lower, upper, provisional, last_at.
     """
-    people = store.rows(
+    ranked = sorted(order(db, dataset_id), key=lambda pair: (-pair[1].lower, -pair[1].accepted))
+    who = offered(db, [person_id for person_id, _ in ranked], dataset_id)
+    return [{"rank": rank, **who[person_id], **asdict(one)} for rank, (person_id, one) in enumerate(ranked, 1)]
+
+
+def offered(db: Database, person_ids: Sequence[int], dataset_id: int | None = None) -> dict[int, dict[str, Any]]:
+    """What these people offered, by id: person_id, name, display_name, is_demo, submitted, refused, waiting, last_at."""
+    found = store.rows(
         db,
-        """select p.id as person_id, p.name, p.display_name, p.is_demo, p.created_at, count(*) as submitted,
-            sum(s.state = 'refused') as refused, sum(s.state = 'waiting') as waiting, max(s.created_at) as last_at
-        from example_states s join people p on p.id = s.person_id
-        where :dataset_id is null or s.dataset_id = :dataset_id group by p.id""",
+        """select p.id as person_id, p.name, p.display_name, p.is_demo, sum(t.submitted) as submitted,
+            sum(t.refused) as refused, sum(t.waiting) as waiting, max(t.last_at) as last_at
+        from tallies t join people p on p.id = t.person_id
+        where t.person_id in (select value from json_each(:ids)) and (:dataset_id is null or t.dataset_id = :dataset_id)
+        group by p.id""",
+        ids=json.dumps(list(person_ids)),
         dataset_id=dataset_id,
     )
-    outcomes: dict[int, list[dict[str, Any]]] = {}
-    for outcome in store.rows(db, OUTCOMES, person_id=None, dataset_id=dataset_id):
-        outcomes.setdefault(outcome["person_id"], []).append(outcome)
-    half_lives = _half_lives(db)
-    ranked = [(record, _standing(outcomes.get(record["person_id"], []), half_lives)) for record in people]
-    ranked.sort(key=lambda pair: (-pair[1].lower, -pair[1].accepted, pair[0]["created_at"], pair[0]["person_id"]))
-    return [
-        {
-            "rank": rank,
-            **{key: value for key, value in record.items() if key != "created_at"},
-            "accepted": found.accepted,
-            "decided": found.decided,
-            "rate": found.rate,
-            "lower": found.lower,
-            "upper": found.upper,
-            "provisional": found.provisional,
-        }
-        for rank, (record, found) in enumerate(ranked, 1)
-    ]
+    return {record["person_id"]: record for record in found}
