@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 from sqlite_utils import Database
 
-from factory.base import people, store
+from factory.base import attempts, links, people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
 from factory.base.settings import Settings
@@ -77,13 +77,13 @@ def test_after_eight_failures_even_the_right_password_waits(db: Database, monkey
             people.authenticate(db, "ada", "a guess", address=f"10.0.0.{number}")
     with pytest.raises(NotAllowed, match="wait 15 minutes"):
         people.authenticate(db, "ada", PASSWORD, address=HERE)
-    later(monkeypatch, people.FAILURE_WINDOW_SECONDS + 1)
+    later(monkeypatch, attempts.FAILURE_WINDOW_SECONDS + 1)
     assert people.authenticate(db, "ada", PASSWORD, address=HERE).name == "ada"
 
 
 def test_one_address_cannot_try_many_names(db: Database) -> None:
     with store.writing(db):
-        for number in range(people.FAILURES_PER_ADDRESS):
+        for number in range(attempts.FAILURES_PER_ADDRESS):
             store.insert(
                 db, "sign_in_attempts", {"name": f"n{number}", "address": "10.9.9.9", "at": store.now(), "succeeded": 0}
             )
@@ -95,7 +95,7 @@ def test_one_address_cannot_try_many_names(db: Database) -> None:
 
 def test_signing_in_rightly_does_not_use_up_tries(db: Database) -> None:
     people.create(db, "ada", password=PASSWORD)
-    for _ in range(people.FAILURES_PER_NAME + 2):
+    for _ in range(attempts.FAILURES_PER_NAME + 2):
         people.authenticate(db, "ada", PASSWORD, address=HERE)
 
 
@@ -137,7 +137,7 @@ def test_a_sign_in_link_works_once_and_not_for_long(db: Database, monkeypatch: p
         with pytest.raises(NotAllowed):
             people.use_link(db, used)
     late = people.issue_link(db, ada)
-    later(monkeypatch, people.LINK_SECONDS + 1)
+    later(monkeypatch, links.LINK_SECONDS + 1)
     with pytest.raises(NotAllowed):
         people.use_link(db, late)
 

@@ -18,17 +18,17 @@ ORDER = [
     "api demo checkup", "commands", "__main__ pages", "app reference",
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
-    "base": "errors settings schema store people",
-    "intake": "merkle policy documentation personal containers formats meaning checks similarity standing allowances judging"
-    " contributions drafts sending consensus reviewers gold reviews appeals deadlines"
-    " demo_reviewers datasets proofs publishing importing sample",
+    "base": "errors settings schema store attempts links passwords people",
+    "intake": "merkle policy documentation personal containers formats meaning sanctions reports"
+    " checks similarity standing allowances judging contributions drafts sending consensus reviewers gold reviews appeals"
+    " deadlines demo_reviewers datasets proofs publishing importing sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
     " fitting observed forecast"
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
-    "credit": "gradients attribution ledger leaderboards verify",
+    "credit": "gradients attribution book freezes ledger leaderboards verify",
     "api": "caller limit shapes queue routes versions tokens comparing review seen launch reproductions searching"
     " withdrawing",
     "commands": "desk people rows versions training queue launch tokens reproducing comparing seen search results house"

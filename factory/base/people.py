@@ -6,19 +6,15 @@ pages only hide what would be refused anyway.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlite_utils import Database
 
-from factory.base import store
+from factory.base import attempts, links, passwords, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.settings import Settings, secret_key
 
@@ -30,22 +26,27 @@ ROLES = {
     "admin": "looks after people and the machine",
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{1,38}[a-z0-9]")
-MINIMUM_PASSWORD = 10
-LINK_SECONDS = 30 * 60
 TOKEN_SECONDS = 365 * 24 * 3600
-FAILURES_PER_NAME, FAILURES_PER_ADDRESS, FAILURE_WINDOW_SECONDS = 8, 30, 15 * 60
-_hasher = PasswordHasher()
+PAUSED = (
+    "select id, date(ends_at, 'unixepoch') as until from sanction_states"
+    " where person_id = ? and kind = 'paused' and state = 'active' order by ends_at desc limit 1"
+)
+PAUSE = "This account is paused until {until}; the page Sanctions says why (number {id}), and there you can appeal."
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with an account. `roles` is a subset of the keys of ROLES."""
+    """Somebody with an account. `roles` is a subset of the keys of ROLES.
+
+    While an account is paused it has no role, and `paused` is the sentence that says why and until when.
+    """
 
     id: int
     name: str
     display_name: str
     is_demo: bool = False
     roles: frozenset[str] = field(default_factory=frozenset)
+    paused: str = ""
 
     def may(self, *roles: str) -> bool:
         """True when the person holds one of `roles`, or is an admin."""
@@ -59,6 +60,8 @@ def need(person: Person | None, *roles: str) -> Person:
     """
     if person is None:
         raise NotAllowed("Sign in first; this cannot be done as a guest.")
+    if roles and person.paused:
+        raise NotAllowed(person.paused)
     if roles and not person.may(*roles):
         raise NotAllowed(f"This needs the role {' or '.join(roles)}; ask an admin of this workshop to give it to you.")
     return person
@@ -90,7 +93,7 @@ def create(
             "A name has 3 to 40 letters a-z, digits, dots, dashes or underscores, and no dot or dash at its ends."
         )
     if password is not None:
-        problems += _password_problems(password, name)
+        problems += passwords.problems(password, name)
     problems += [f"There is no role {role!r}; the roles are {', '.join(ROLES)}." for role in roles if role not in ROLES]
     if len(display_name) > 80:
         problems.append("A display name has at most 80 characters.")
@@ -106,7 +109,7 @@ def create(
                 "name": name,
                 "display_name": " ".join(display_name.split()) or name,
                 "email": email,
-                "password_hash": _hasher.hash(password) if password else None,
+                "password_hash": passwords.hashed(password) if password else None,
                 "oidc_subject": oidc_subject,
                 "is_demo": int(is_demo),
                 "created_at": store.now(),
@@ -115,16 +118,6 @@ def create(
         for role in sorted(set(roles)):
             _grant(db, person_id, role, by)
     return get(db, person_id)
-
-
-def _password_problems(password: str, name: str) -> list[str]:
-    if len(password) < MINIMUM_PASSWORD:
-        return [f"A password has at least {MINIMUM_PASSWORD} characters; three or four random words are easy to remember."]
-    if len(password) > 1000:
-        return ["A password has at most 1,000 characters."]
-    if name and name in password.lower():
-        return ["The password contains the name; choose one that does not."]
-    return []
 
 
 def _grant(db: Database, person_id: int, role: str, by: Person | None) -> None:
@@ -140,8 +133,10 @@ def find(db: Database, who: int | str) -> Person | None:
     record = store.row(db, f"select * from people where {column} = ? and disabled_at is null", who)
     if record is None:
         return None
+    paused = store.row(db, PAUSED, record["id"])
     roles = frozenset(r["role"] for r in store.rows(db, "select role from roles where person_id = ?", record["id"]))
-    return Person(record["id"], record["name"], record["display_name"], bool(record["is_demo"]), roles)
+    about = (record["id"], record["name"], record["display_name"], bool(record["is_demo"]))
+    return Person(*about, frozenset(), PAUSE.format(**paused)) if paused else Person(*about, roles)
 
 
 def get(db: Database, who: int | str) -> Person:
@@ -191,30 +186,62 @@ def set_roles(db: Database, who: int | str, roles: tuple[str, ...], *, by: Perso
 
 
 def set_password(db: Database, who: int | str, password: str, *, by: Person | None) -> None:
-    """Set a password and sign the person out everywhere else. One's own, or anybody's for an admin."""
+    """Set a password, sign the person out everywhere else and make their API tokens void: whoever had the old one may
+    have made some. One's own, or anybody's for an admin."""
     person = get(db, who)
     if by is not None and by.id != person.id:
         need(by, "admin")
-    problems = _password_problems(password, person.name)
+    problems = passwords.problems(password, person.name)
     if problems:
         raise Invalid(problems)
     with store.writing(db):
         db.execute(
             "update people set password_hash = ?, session_epoch = session_epoch + 1 where id = ?",
-            [_hasher.hash(password), person.id],
+            [passwords.hashed(password), person.id],
         )
+        _revoke_tokens(db, person.id)
+
+
+def _revoke_tokens(db: Database, person_id: int) -> None:
+    db.execute("update tokens set revoked_at = ? where person_id = ? and revoked_at is null", [store.now(), person_id])
 
 
 def disable(db: Database, who: int | str, *, by: Person) -> None:
-    """Close an account: no sign-in, no tokens; what it gave and earned stays. Raises Conflict for one's own."""
+    """Close somebody's account: no sign-in, no tokens; what it gave and earned stays. One's own is closed by `close_own`."""
     need(by, "admin")
     person = get(db, who)
     if person.id == by.id:
-        raise Conflict("You cannot close your own account; ask another admin.")
+        raise Conflict("You close your own account on your account page.")
     with store.writing(db):
-        db.execute(
-            "update people set disabled_at = ?, session_epoch = session_epoch + 1 where id = ?", [store.now(), person.id]
-        )
+        _close(db, person.id)
+
+
+def close_own(db: Database, person: Person, *, forget_name: bool) -> None:
+    """Close one's own account for good: password, e-mail, tokens and links go, perhaps the name too; rows and credits stay.
+
+    What an OpenID provider calls the person stays, so that the account stays closed. Raises Conflict for the only admin.
+    """
+    with store.writing(db):
+        others = "select 1 from roles join people on id = person_id where role = 'admin' and disabled_at is null and id <> ?"
+        if _is_admin(db, person.id) and not store.value(db, others, person.id):
+            raise Conflict("You are the only admin here; make somebody else an admin first, then close your account.")
+        _close(db, person.id)
+        db.execute("update people set email = null, password_hash = null where id = ?", [person.id])
+        links.forget(db, person.id)
+        attempts.forget(db, person.name)
+        if forget_name:
+            names = [f"closed-{person.id}", f"Closed account {person.id}", person.id]
+            db.execute("update people set name = ?, display_name = ? where id = ?", names)
+
+
+def _is_admin(db: Database, person_id: int) -> bool:
+    return bool(store.value(db, "select 1 from roles where person_id = ? and role = 'admin'", person_id))
+
+
+def _close(db: Database, person_id: int) -> None:
+    closed = "update people set disabled_at = ?, session_epoch = session_epoch + 1 where id = ?"
+    db.execute(closed, [store.now(), person_id])
+    _revoke_tokens(db, person_id)
 
 
 def authenticate(db: Database, name: str, password: str, *, address: str) -> Person:
@@ -224,36 +251,16 @@ def authenticate(db: Database, name: str, password: str, *, address: str) -> Per
     Raises NotAllowed, in the same words and after the same work whether or not the name exists.
     """
     name = name.strip()[:80]
-    since = store.now() - FAILURE_WINDOW_SECONDS
-    failures = "select count(*) from sign_in_attempts where {} = ? and at > ? and not succeeded"
-    with store.writing(db):
-        if (
-            store.value(db, failures.format("name"), name, since) >= FAILURES_PER_NAME
-            or store.value(db, failures.format("address"), address, since) >= FAILURES_PER_ADDRESS
-        ):
-            raise NotAllowed("Too many tries that failed; wait 15 minutes, then try again.")
-        # Counted as a failure first, so that tries at the same moment cannot pass the limit together.
-        attempt = store.insert(db, "sign_in_attempts", {"name": name, "address": address, "at": store.now(), "succeeded": 0})
-        db.execute("delete from sign_in_attempts where at < ?", [since - 30 * 24 * 3600])
+    attempt = attempts.begin(db, name, address)
     record = store.row(db, "select id, password_hash from people where name = ? and disabled_at is null", name)
     stored = (record or {}).get("password_hash")
-    try:
-        matches = _hasher.verify(stored or _decoy(), password[:1000]) and stored is not None
-    except (VerificationError, InvalidHashError):
-        matches = False
-    if not matches or record is None:
+    if not passwords.matches(stored, password) or record is None:
         raise NotAllowed("That name and password do not fit together; check both and try again.")
     with store.writing(db):
-        db.execute("update sign_in_attempts set succeeded = 1 where id = ?", [attempt])
-        if _hasher.check_needs_rehash(str(stored)):
-            db.execute("update people set password_hash = ? where id = ?", [_hasher.hash(password), record["id"]])
+        attempts.succeed(db, attempt)
+        if passwords.wants_rehash(str(stored)):
+            db.execute("update people set password_hash = ? where id = ?", [passwords.hashed(password), record["id"]])
     return get(db, record["id"])
-
-
-@cache
-def _decoy() -> str:
-    """Something to verify against where nobody has the name, so that it takes as long."""
-    return _hasher.hash(secrets.token_hex(16))
 
 
 def from_oidc(db: Database, *, subject: str, name: str, email: str | None) -> Person:
@@ -301,32 +308,13 @@ def sign_out_everywhere(db: Database, person: Person) -> None:
 
 def issue_link(db: Database, person: Person) -> str:
     """A one-time sign-in token, good for 30 minutes, for somebody at this machine's terminal."""
-    token = secrets.token_urlsafe(32)
-    moment = store.now()
-    with store.writing(db):
-        db.execute("delete from sign_in_links where expires_at < ?", [moment - 24 * 3600])
-        store.insert(
-            db,
-            "sign_in_links",
-            {
-                "token_hash": _digest(token),
-                "person_id": person.id,
-                "created_at": moment,
-                "expires_at": moment + LINK_SECONDS,
-            },
-        )
-    return token
+    return links.issue(db, person.id)
 
 
 def use_link(db: Database, token: str) -> Person:
     """Whoever a one-time sign-in token was made for; it works once. Raises NotAllowed."""
-    with store.writing(db):
-        used = db.execute(
-            "update sign_in_links set used_at = :now where token_hash = :hash and used_at is null and expires_at > :now",
-            {"now": store.now(), "hash": _digest(token)},
-        ).rowcount
-        person_id = store.value(db, "select person_id from sign_in_links where token_hash = ?", _digest(token))
-    person = find(db, person_id) if used == 1 else None
+    person_id = links.use(db, token)
+    person = find(db, person_id) if person_id is not None else None
     if person is None:
         raise NotAllowed(
             "This sign-in link was used or is too old; start the program again for a new one, or use a password."
@@ -341,7 +329,7 @@ def issue_token(db: Database, person: Person, name: str, *, seconds: float = TOK
     token = "mf_" + secrets.token_urlsafe(32)
     moment = store.now()
     with store.writing(db):
-        record = {"person_id": person.id, "name": name.strip(), "token_hash": _digest(token)}
+        record = {"person_id": person.id, "name": name.strip(), "token_hash": links.digest(token)}
         store.insert(db, "tokens", record | {"created_at": moment, "expires_at": moment + seconds})
     return token
 
@@ -351,7 +339,7 @@ def from_token(db: Database, token: str) -> Person:
     record = store.row(
         db,
         "select id, person_id, last_used_at from tokens where token_hash = ? and revoked_at is null and expires_at > ?",
-        _digest(token),
+        links.digest(token),
         store.now(),
     )
     person = find(db, record["person_id"]) if record else None
@@ -388,13 +376,11 @@ def maintainer(db: Database) -> Person:
     found = store.value(
         db,
         "select p.id from people p join roles r on r.person_id = p.id"
-        " where r.role = 'admin' and p.disabled_at is null and p.is_demo = 0 order by p.id limit 1",
+        " where r.role = 'admin' and p.disabled_at is null and p.is_demo = 0 "
+        " order by exists (select 1 from sanction_states s where s.person_id = p.id and s.kind = 'paused'"
+        " and s.state = 'active'), p.id limit 1",
     )
     if found:
         return get(db, found)
     with store.writing(db):
         return find(db, "maintainer") or create(db, "maintainer", display_name="Maintainer", roles=tuple(ROLES))
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()

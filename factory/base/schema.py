@@ -31,6 +31,11 @@ LATER: dict[str, tuple[str, ...]] = {
     "0035_states": (),
     "0036_tallies": (),
     "0037_outcomes": (),
+    "0045_sanctions": (
+        *("reports", "report_answers", "sanctions", "sanction_lifts", "sanction_appeals", "sanction_answers"),
+        "sanction_receipts",
+    ),
+    "0046_freezes": ("freezes", "freeze_ends"),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))

@@ -12,7 +12,6 @@ Every transaction is a pure function of rows that nobody can change, so `verify`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from fractions import Fraction
@@ -23,13 +22,17 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotFound
 from factory.base.people import Person
+from factory.credit import freezes
+from factory.credit.book import GENESIS, MICRO, POOL, account, append, balance, canonical, held, transaction_hash
 from factory.intake import policy
 
-MICRO = 1_000_000
+__all__ = [
+    "GENESIS", "MICRO", "POOL", "account", "balance", "balances", "best_paid", "canonical", "counter", "entries", "find",
+    "held", "pay", "receipt", "reckon", "shares", "statement", "transaction_hash",
+]  # fmt: skip
+
 RULE, RULE_VERSION = "progress", 1
 Z = 1.64  # one-sided 95%: what is less certain than this to be above zero is paid nothing
-GENESIS = "0" * 64
-POOL = "pool"
 
 
 def shares(values: dict[int, float], errors: dict[int, float], pool: int) -> dict[int, int]:
@@ -59,25 +62,23 @@ def shares(values: dict[int, float], errors: dict[int, float], pool: int) -> dic
     return whole
 
 
-def account(person_id: int) -> str:
-    """The name of a person's account: 'person:ID'."""
-    return f"person:{person_id}"
-
-
 def pay(db: Database, attribution_id: int) -> int:
     """Pay for an attribution once, or hold it once with the reason; returns the id of the transaction.
 
-    Asking again returns the same transaction. Raises NotFound.
+    What is frozen goes on to the accounts of what is held, by transactions of their own. Asking again returns the same
+    transaction. Raises NotFound.
     """
     with store.writing(db):
         done = store.value(
-            db, "select id from ledger_transactions where attribution_id = ? and kind <> 'counter'", attribution_id
+            db, "select id from ledger_transactions where attribution_id = ? and kind in ('pay', 'hold')", attribution_id
         )
         if done is not None:
             return int(done)
         kind, formula, entries = reckon(db, attribution_id)
         adapter_id = store.value(db, "select adapter_id from attributions where id = ?", attribution_id)
-        return _append(db, kind, formula, entries, adapter_id=adapter_id, attribution_id=attribution_id)
+        paid = append(db, kind, formula, entries, adapter_id=adapter_id, attribution_id=attribution_id)
+        freezes.hold_back(db, paid)
+        return paid
 
 
 def reckon(
@@ -139,13 +140,15 @@ def _facts(db: Database, attribution_id: int) -> dict[str, Any]:
 
 
 def best_paid(db: Database, held_out_root: str, *, before: int | None = None) -> float:
-    """The most percent of the loss on a held-out set that was ever paid for; payments that were countered do not count."""
+    """The most percent of the loss on a held-out set that was ever paid for; what was countered or taken back whole does
+    not count."""
     best = store.value(
         db,
         "select max(json_extract(t.formula, '$.percent')) from ledger_transactions t"
         " where t.kind = 'pay' and json_extract(t.formula, '$.held_out_root') = :root and t.id < :before"
         " and not exists (select 1 from ledger_transactions c where c.kind = 'counter' and c.id < :before"
-        " and json_extract(c.formula, '$.counters') = t.id)",
+        " and json_extract(c.formula, '$.counters') = t.id) and not exists (select 1 from ledger_transactions b"
+        " where b.kind = 'take_back' and b.adapter_id = t.adapter_id and b.id < :before and b.id > t.id)",
         root=held_out_root,
         before=before if before is not None else 2**62,
     )
@@ -186,70 +189,13 @@ def counter(db: Database, transaction_id: int, *, person: Person, reason: str) -
             raise Invalid(f"Transaction {transaction_id} is of kind {wrong['kind']!r}; only a payment can be countered.")
         if wrong["countered_by"]:
             raise Conflict(f"Transaction {transaction_id} was countered already, by transaction {wrong['countered_by']}.")
+        if in_the_way := freezes.in_the_way_of_counter(db, wrong):
+            raise Conflict(in_the_way)
         formula = {"counters": transaction_id, "reason": reason, "person_id": person.id}
         opposite = [(entry["account"], -entry["micro_credits"]) for entry in wrong["entries"]]
-        return _append(
+        return append(
             db, "counter", formula, opposite, adapter_id=wrong["adapter_id"], attribution_id=wrong["attribution_id"]
         )
-
-
-def _append(
-    db: Database,
-    kind: str,
-    formula: dict[str, Any],
-    entries: list[tuple[str, int]],
-    *,
-    adapter_id: int | None,
-    attribution_id: int | None,
-) -> int:
-    if sum(amount for _, amount in entries):
-        raise Invalid("The entries of a transaction must sum to zero; nothing was written.")
-    last = store.row(db, "select id, hash from ledger_transactions order by id desc limit 1") or {"id": 0, "hash": GENESIS}
-    record = {
-        "id": last["id"] + 1,
-        "kind": kind,
-        "formula": canonical(formula),
-        "adapter_id": adapter_id,
-        "attribution_id": attribution_id,
-        "at": store.now(),
-        "previous_hash": last["hash"],
-    }
-    lines = [
-        {"position": position, "account": name, "micro_credits": amount} for position, (name, amount) in enumerate(entries)
-    ]
-    store.insert(db, "ledger_transactions", {**record, "hash": transaction_hash(record, lines)})
-    for line in lines:
-        store.insert(db, "ledger_entries", {"transaction_id": record["id"], **line})
-    return int(record["id"])
-
-
-def canonical(thing: Any) -> str:
-    """JSON with one spelling: sorted keys, no spaces, shortest floats.
-
-    >>> canonical({"b": 0.1, "a": [1]})
-    '{"a":[1],"b":0.1}'
-    """
-    return json.dumps(thing, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def transaction_hash(record: dict[str, Any], lines: list[dict[str, Any]]) -> str:
-    """The sha-256 (hex) that a transaction carries: over its row, its entries in order and the hash before it."""
-    columns = ("id", "kind", "formula", "adapter_id", "attribution_id", "at", "previous_hash")
-    text = canonical(
-        {
-            **{column: record[column] for column in columns},
-            "entries": [[line["position"], line["account"], line["micro_credits"]] for line in lines],
-        }
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def balance(db: Database, name: str) -> int:
-    """Micro-credits on an account ('person:ID' or 'pool'), 0 for one that never moved.
-
-    The pool's balance is minus all that was ever minted.
-    """
-    return int(store.value(db, "select coalesce(sum(micro_credits), 0) from ledger_entries where account = ?", name))
 
 
 def balances(db: Database) -> list[dict[str, Any]]:
@@ -336,6 +282,6 @@ def receipt(db: Database, transaction_id: int) -> dict[str, Any]:
 def find(db: Database, attribution_id: int) -> dict[str, Any] | None:
     """The receipt of what an attribution was paid, or held for; None before that."""
     found = store.value(
-        db, "select id from ledger_transactions where attribution_id = ? and kind <> 'counter'", attribution_id
+        db, "select id from ledger_transactions where attribution_id = ? and kind in ('pay', 'hold')", attribution_id
     )
     return None if found is None else receipt(db, found)

@@ -15,11 +15,12 @@ from sqlite_utils import Database
 
 from factory.base import store
 from factory.base.errors import Invalid
-from factory.credit import attribution, ledger
+from factory.credit import attribution, freezes, ledger
 from factory.intake import formats
 from factory.intake.merkle import merkle_root
 
 Progress = Callable[[float, str], None]
+KINDS = ("pay", "hold", "counter", *freezes.KINDS)
 MOST_PROBLEMS = 20  # told at once; one row can make many others look wrong
 
 
@@ -177,6 +178,12 @@ def _transaction(
         return
     if sum(line["micro_credits"] for line in lines):
         yield f"{name}: its entries do not sum to zero."
+    if record["kind"] not in KINDS:
+        yield f"{name}: there is no kind {record['kind']!r}."
+        return
+    if record["kind"] in freezes.KINDS and (missing := _missing_freeze(db, record)):
+        yield missing
+        return
     kind, formula, due = _due(db, record)
     if (kind, formula) != (record["kind"], record["formula"]):
         yield _changed_source(record, formula)
@@ -186,6 +193,8 @@ def _transaction(
 
 def _due(db: Database, record: dict[str, Any]) -> tuple[str, str, list[tuple[str, int]]]:
     """Kind, formula and entries as the rule gives them now, from the rows before this transaction."""
+    if record["kind"] in freezes.KINDS:
+        return _due_of_freeze(db, record)
     if record["kind"] != "counter":
         kind, formula, due = ledger.reckon(db, record["attribution_id"], before=record["id"])
         return kind, ledger.canonical(formula), due
@@ -197,9 +206,26 @@ def _due(db: Database, record: dict[str, Any]) -> tuple[str, str, list[tuple[str
     return "counter", record["formula"], [(line["account"], line["opposite"]) for line in wrong]
 
 
+def _missing_freeze(db: Database, record: dict[str, Any]) -> str:
+    freeze_id, _ = freezes.of_transaction(record["formula"])
+    for table, column in (("freezes", "id"), ("freeze_ends", "freeze_id"))[: 1 + (record["kind"] != "freeze")]:
+        if not store.value(db, f"select 1 from {table} where {column} = ?", freeze_id):
+            return f"{table} {freeze_id}: it is missing; transaction {record['id']} was computed from it."
+    return ""
+
+
+def _due_of_freeze(db: Database, record: dict[str, Any]) -> tuple[str, str, list[tuple[str, int]]]:
+    freeze_id, payment = freezes.of_transaction(record["formula"])
+    if record["kind"] == "freeze":
+        formula, due = freezes.reckon(db, freeze_id, payment=payment, before=record["id"])
+        return "freeze", ledger.canonical(formula), due
+    kind, formula, due = freezes.reckon_end(db, freeze_id, before=record["id"])
+    return kind, ledger.canonical(formula), due
+
+
 def _changed_entry(db: Database, record: dict[str, Any], lines: list[dict[str, Any]]) -> str | None:
     """The entry that is not what the rule gives, where the transaction's own row is; None where it is that row."""
-    known = record["kind"] == "counter" or store.value(
+    known = record["kind"] in ("counter", *freezes.KINDS) or store.value(
         db, "select 1 from attributions where id = ?", record["attribution_id"]
     )
     if not known or not store.value(db, "select json_valid(?)", record["formula"]):
@@ -219,6 +245,9 @@ def _changed_source(record: dict[str, Any], now: str) -> str:
     """The chain vouches for the formula in the transaction, so the row whose figures differ from it was changed."""
     then, found = json.loads(record["formula"]), json.loads(now)
     since = f"it is not what transaction {record['id']} was computed from."
+    if record["kind"] in freezes.KINDS:
+        table = "freezes" if record["kind"] == "freeze" else "freeze_ends"
+        return f"{table} {then['freeze_id']}: {since}"
     if then["evaluation"] != found["evaluation"] or then["held_out_root"] != found["held_out_root"]:
         return f"evaluations {then['evaluation']['evaluation_id']}: {since}"
     if then["attribution"] != found["attribution"]:

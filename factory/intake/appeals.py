@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import formats, reviews, similarity
+from factory.intake import formats, reviews, sanctions, similarity
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 from factory.intake.standing import DAY_SECONDS
@@ -20,6 +20,7 @@ def appeal(db: Database, example_id: int, *, person: Person, words: str) -> int:
 
     Raises NotFound, NotAllowed for somebody else's, Invalid without words, Conflict in another state or a second time.
     """
+    sanctions.may_act(db, person)
     if not 1 <= len(words.strip()) <= reviews.MAX_WORDS:
         raise Invalid(f"Say in 1 to {reviews.MAX_WORDS:,} characters why the decision is wrong.")
     with store.writing(db):
@@ -60,7 +61,7 @@ def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str
     Raises NotAllowed for somebody involved, Invalid, NotFound, Conflict when it is answered, the example was withdrawn, or
     nearly the same was taken in since.
     """
-    people.need(reviewer, "reviewer")
+    sanctions.may_review(db, reviewer)
     if answer not in ("upheld", "overturned") or not 1 <= len(words.strip()) <= reviews.MAX_WORDS:
         raise Invalid(f"Answer upheld or overturned, and say in 1 to {reviews.MAX_WORDS:,} characters why.")
     with store.writing(db):

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import checks, formats, judging, similarity
+from factory.intake import checks, formats, judging, sanctions, similarity
 from factory.intake import policy as policies
 from factory.intake.allowances import DAY_SECONDS, allowance, covered
 from factory.intake.checks import Finding
@@ -76,11 +76,11 @@ def submit(
     """Take rows in, in one transaction: good ones wait for review, refused ones are kept with the reason.
 
     `attested`: the person says that they may give these rows under `licence`, an SPDX identifier.
-    Raises NotAllowed without the role contributor; Invalid for no rows, over 10,000, no attestation or a licence that does
-    not fit the dataset's; Conflict when there are more good rows than today's allowance: then nothing is written or lost.
+    Raises NotAllowed without the role or under a sanction; Invalid for no rows, over 10,000, no attestation, or a licence
+    that does not fit; Conflict when there are more good rows than today's allowance: then nothing is written or lost.
     `also` runs in the same transaction, at its end.
     """
-    people.need(person, "contributor")
+    sanctions.may_submit(db, person)
     _, policy = policies.current(db, dataset_id)
     judging.bounded(rows)
     if source not in SOURCES:
@@ -368,7 +368,7 @@ def revise(db: Database, example_id: int, *, person: Person, messages: list[dict
     For examples that wait, were returned, rejected or refused by checks; spends one of the day's allowance. Raises NotFound,
     NotAllowed, Invalid with everything that checks find (nothing is written then), Conflict for accepted or withdrawn ones.
     """
-    people.need(person, "contributor")
+    sanctions.may_submit(db, person)
     found = store.row(
         db,
         "select s.person_id, s.dataset_id, s.state, u.licence, u.attested, e.content from example_states s"

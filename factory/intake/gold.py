@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import formats
+from factory.intake import formats, sanctions
 from factory.intake.policy import Policy
 
 MAX_WORDS = 2_000
@@ -126,6 +126,7 @@ def dispute(db: Database, example_id: int, *, reviewer: Person, words: str) -> i
 
     Raises NotFound for an example that was no gold item for this reviewer, Invalid without words, Conflict a second time.
     """
+    sanctions.may_act(db, reviewer)
     if not 1 <= len(words.strip()) <= MAX_WORDS:
         raise Invalid(f"Say in 1 to {MAX_WORDS:,} characters why the check is wrong.")
     with store.writing(db):
@@ -164,6 +165,7 @@ def answer(db: Database, dispute_id: int, *, reviewer: Person, answer: str, word
 
     Raises NotAllowed for somebody involved, Invalid, NotFound, Conflict when it is answered.
     """
+    sanctions.may_review(db, reviewer)
     if answer not in ("upheld", "struck") or not 1 <= len(words.strip()) <= MAX_WORDS:
         raise Invalid(f"Answer upheld or struck, and say in 1 to {MAX_WORDS:,} characters why.")
     with store.writing(db):

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import consensus, formats, gold, reviewers, similarity
+from factory.intake import consensus, formats, gold, reviewers, sanctions, similarity
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -62,7 +62,7 @@ def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -
     Dictionaries with example_id, dataset_id, content, messages, created_at and hints: findings that do not refuse.
     Raises NotAllowed without the role reviewer.
     """
-    people.need(reviewer, "reviewer")
+    sanctions.may_review(db, reviewer)
     shown = (
         "select s.example_id, s.dataset_id, e.content, s.created_at,"
         " (select json_group_array(json_object('code', code, 'sentence', sentence)) from findings f"
@@ -127,7 +127,7 @@ def decide(
     Raises NotAllowed for one's own example or a cluster one contributed to, Conflict for a second verdict or when it is
     settled already, Invalid, NotFound.
     """
-    people.need(reviewer, "reviewer")
+    sanctions.may_review(db, reviewer)
     _need_valid(decision, reason, note)
     with store.writing(db):
         found = judgeable(db, example_id, reviewer)
@@ -218,7 +218,7 @@ def declare_conflict(db: Database, example_id: int, *, reviewer: Person, words: 
 
     It does not come up for this reviewer again; nobody is asked why. Raises NotFound, NotAllowed, Conflict after a verdict.
     """
-    people.need(reviewer, "reviewer")
+    sanctions.may_review(db, reviewer)
     with store.writing(db):
         if store.value(db, "select 1 from examples where id = ?", example_id) is None:
             raise NotFound(f"There is no example {example_id}; the review page shows those that wait.")
