@@ -31,12 +31,13 @@ from factory.base.settings import ROOT, Settings
 from factory.intake import formats, sample
 from factory.training import encoding, models
 from factory.training.encoding import EncodedRow
+from factory.training.machine import trainer_environment
 from factory.training.recipes import Recipe
 
 MAX_LENGTH, BATCH, HELD_OUT = 1024, 4, 24
 RECIPE = Recipe(
     rank=16, learning_rate=2e-4, schedule="constant", warmup_ratio=0, effective_batch=BATCH, epochs=1, evaluations=0,
-    early_stopping_patience=0, max_length=MAX_LENGTH, micro_batch_tokens=1024, checkpoint_minutes=0,
+    early_stopping_patience=0, max_length=MAX_LENGTH, micro_batch_tokens=1536, checkpoint_minutes=0,
 )  # fmt: skip
 TRL_PACKAGES = ("torch==2.13.0", "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "datasets", "accelerate")
 TRL_WAYS: dict[str, dict[str, Any]] = {
@@ -102,7 +103,7 @@ def wall_seconds(model: Any, rows: list[EncodedRow]) -> float:
     """
     from factory.training import loop
 
-    config, rank = model.config, RECIPE.rank
+    config, rank, deep = model.config, RECIPE.rank, model.config.num_hidden_layers
     packs = [
         pack
         for step in range(1, -(-len(rows) // BATCH) + 1)
@@ -119,8 +120,8 @@ def wall_seconds(model: Any, rows: list[EncodedRow]) -> float:
         (width, 2 * inside, 2),
         (inside, width, 1),
     ):
-        layer += _seconds(model, typical, inputs, outputs) + _seconds(model, typical, outputs, inputs)
-        layer += 3 * (_seconds(model, typical, inputs, count * rank) + _seconds(model, typical, outputs, rank))
+        layer += _seconds(model, typical, inputs, outputs, deep) + _seconds(model, typical, outputs, inputs, deep)
+        layer += 3 * (_seconds(model, typical, inputs, count * rank, deep) + _seconds(model, typical, outputs, rank, deep))
     head = _seconds(model, asked, width, config.vocab_size) + _seconds(model, asked, config.vocab_size, width)
     looks = sum(
         (end - start) * (pack.prefix + end - start) + pack.prefix**2 / len(pack.spans)
@@ -129,20 +130,21 @@ def wall_seconds(model: Any, rows: list[EncodedRow]) -> float:
     )
     attention = 6 * looks * heads / (typical * typical * heads) * _seconds(model, typical, config.head_dim, typical)
     attention *= heads / config.head_dim
-    return config.num_hidden_layers * (tokens / typical * layer + attention) + labels / asked * head
+    return deep * (tokens / typical * layer + attention) + labels / asked * head
 
 
-def _seconds(model: Any, rows: int, inputs: int, outputs: int) -> float:
-    """The median time of one product [rows, inputs] x [inputs, outputs] in the model's precision."""
+def _seconds(model: Any, rows: int, inputs: int, outputs: int, count: int = 1) -> float:
+    """The time of one product [rows, inputs] x [inputs, outputs] in the model's precision: the median of five rounds."""
     import torch
 
-    x, w = (torch.randn(*shape).to(model.dtype) for shape in ((rows, inputs), (outputs, inputs)))
+    x, each = torch.randn(rows, inputs).to(model.dtype), torch.randn(count, outputs, inputs).to(model.dtype)
     times = []
-    for _ in range(7):
+    for _ in range(6):
         began = time.perf_counter()
-        torch.mm(x, w.t())
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+        for w in each:
+            torch.mm(x, w.t())
+        times.append((time.perf_counter() - began) / count)
+    return statistics.median(times[1:])
 
 
 def evaluate(settings: Settings, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -207,11 +209,11 @@ def environment(settings: Settings, folder: Path | None) -> Path:
     return python
 
 
-def child(command: list[str], wanted: dict[str, Any], folder: Path) -> dict[str, Any]:
+def child(command: list[str], wanted: dict[str, Any], folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     """What a process of its own found, from the last line it printed."""
     file = folder / "wanted.json"
     file.write_text(json.dumps(wanted), encoding="utf-8")
-    quiet = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+    quiet = {**environment, "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     ended = subprocess.run([*command, str(file)], cwd=ROOT, env=quiet, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
     print(json.dumps({key: round(v, 3) if isinstance(v, float) else v for key, v in found.items()}), flush=True)
@@ -236,17 +238,21 @@ def compare(settings: Settings, talks: list[list[dict[str, str]]], rows: int, tr
         for dtype in dtypes:
             print(f"ours, {dtype}", flush=True)
             wanted = {**common, "dtype": dtype, "out": str(folder / f"ours-{dtype}")}
-            found[f"ours, {dtype}"] = child([sys.executable, "-m", "benchmarks.training", "--part", "ours"], wanted, folder)
+            command = [sys.executable, "-m", "benchmarks.training", "--part", "ours"]
+            found[f"ours, {dtype}"] = child(command, wanted, folder, trainer_environment(settings))
         for number, (name, way) in enumerate(TRL_WAYS.items()):
             if "bf" in name and len(dtypes) == 1:
                 continue
             print(name, flush=True)
             out = str(folder / f"trl-{number}")
-            found[name] = child([str(trl), "benchmarks/trl_peer.py"], {**common, **way, "out": out}, folder)
+            found[name] = child(
+                [str(trl), "benchmarks/trl_peer.py"], {**common, **way, "out": out}, folder, dict(os.environ)
+            )
             found[name]["adapter"] = out
         print("held-out losses", flush=True)
         wanted = {"rows": held_out, "adapters": {name: way.pop("adapter") for name, way in found.items()}}
-        losses = child([sys.executable, "-m", "benchmarks.training", "--part", "evaluate"], wanted, folder)
+        command = [sys.executable, "-m", "benchmarks.training", "--part", "evaluate"]
+        losses = child(command, wanted, folder, trainer_environment(settings))
     for name, way in found.items():
         way["held_out_loss"] = losses[name]
     return {"rows": rows, "tokens": sum(lengths), "base_held_out_loss": losses["base"], "ways": found, **ratios(found)}

@@ -149,6 +149,7 @@ def _wides(decoder: Decoder) -> Iterator[Wide]:
 
 def _decoder(base: Any, adapters: dict[int, Adapter | None], checkpointing: bool) -> Decoder:
     stack, config = base.get_decoder(), base.config
+    _off_the_file(base)
 
     def wide(part: Any, *names: str) -> Wide:
         each = (getattr(part, name) for name in names)
@@ -169,6 +170,14 @@ def _decoder(base: Any, adapters: dict[int, Adapter | None], checkpointing: bool
     heads = Heads(config.num_attention_heads, config.num_key_value_heads, first.head_dim, float(first.scaling))
     head = base.get_output_embeddings().weight.detach()
     return Decoder(layers, heads, _norm(stack.norm), stack.embed_tokens, stack.rotary_emb, head, checkpointing)
+
+
+def _off_the_file(base: Any) -> None:
+    """Copy what stays out of the tables, so that nothing refers to the mapped weights file and its pages are let go."""
+    in_tables = {id(getattr(linear, "base_layer", linear).weight) for linear in _linears(base)}
+    for parameter in base.parameters():
+        if not parameter.requires_grad and id(parameter) not in in_tables:
+            parameter.data = parameter.data.clone()
 
 
 def _norm(module: Any) -> Norm:
