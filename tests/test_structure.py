@@ -21,7 +21,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store attempts links passwords people",
     "intake": "merkle policy documentation personal containers formats meaning sanctions reports"
     " checks similarity standing allowances judging contributions drafts sending consensus reviewers gold reviews appeals"
-    " deadlines demo_reviewers datasets proofs publishing importing sample",
+    " deadlines demo_reviewers datasets proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
     " fitting observed forecast"
@@ -32,7 +32,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "api": "caller limit shapes queue routes versions tokens comparing review seen launch reproductions searching"
     " withdrawing",
     "commands": "desk people rows versions training queue launch tokens reproducing comparing seen search results house"
-    " withdrawing",
+    " withdrawing needing",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

@@ -36,6 +36,7 @@ LATER: dict[str, tuple[str, ...]] = {
         "sanction_receipts",
     ),
     "0046_freezes": ("freezes", "freeze_ends"),
+    "0040_topics": ("topic_maps", "topics", "topic_points", "topic_questions"),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))
