@@ -16,7 +16,7 @@ from factory import api
 from factory.base import people
 from factory.base.settings import ROOT, Settings
 from factory.sign_in import COOKIE
-from factory.training import queue, runs
+from factory.training import mixture, queue, run_rows, runs
 from factory.training.recipes import Recipe
 from tests import trained
 
@@ -64,6 +64,23 @@ def test_the_wizard_begins_with_what_is_cloned(db: Database, settings: Settings,
     page = shown(settings, db, house, "train", clone=str(house["runs"][0]))
     assert any("A clone of run" in info.value for info in page.info)
     assert any("Changed since run" in words.value for words in page.markdown)
+
+
+def test_a_run_that_broke_is_queued_again_with_one_change_and_the_same_data(
+    db: Database, settings: Settings, house: Any
+) -> None:
+    broken = house["runs"][0]
+    run_rows.change(db, broken, ("queued",), {"status": "failed", "error": "There was not enough memory."})
+    page = shown(settings, db, house, "runs", run=str(broken))
+    (half,) = (button for button in page.button if button.label.endswith("tokens at once (same result)"))
+    assert not half.click().run().exception
+    made = line(db)[-1]
+    assert made not in house["runs"]
+    run, parent = runs.get(db, made), runs.get(db, broken)
+    assert run["parent_run_id"] == broken
+    assert [name for name, _, _ in queue.difference(db, run)] == ["micro_batch_tokens"]
+    assert mixture.again(db, made) == mixture.again(db, broken)
+    assert run["recipe"].micro_batch_tokens == parent["recipe"].micro_batch_tokens // 2
 
 
 def test_the_routes_order_clone_extend_and_retry(db: Database, settings: Settings, house: Any) -> None:

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from factory.training import queue, runs
+from factory.training import mixture, queue, runs
 from pages import frame
-from pages.parts import sliders
+from pages.parts import sliders, sources
 
 ENDED = ("done", "stopped", "paused", "interrupted", "failed")
 
@@ -62,8 +62,8 @@ def begin(db) -> dict | None:
     if st.session_state.get("cloned") != parent["id"]:
         st.session_state["cloned"] = parent["id"]
         sliders.begin_with(parent["recipe"])
-        st.session_state["version"] = str(parent["version_id"])
         st.session_state["model"] = parent["model_name"]
+        sources.begin_with(mixture.of_run(db, parent["id"]))
     st.info(f"A clone of run {parent['id']}, {frame.plain(parent['name'])}: change what you like.",
             icon=":material/content_copy:")  # fmt: skip
     return parent

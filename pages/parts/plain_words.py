@@ -1,12 +1,9 @@
-"""A run's curves in plain words, why a run broke, and buttons that begin a new one with one change."""
-
-import dataclasses
+"""A run's curves in plain words, why a run broke, and buttons that queue a clone with one change."""
 
 import streamlit as st
 
-from factory.training import failures, reading, runs
+from factory.training import failures, queue, reading, runs
 from pages import frame
-from pages.parts import sliders
 
 ICONS = {"warn": ":material/warning:", "info": ":material/lightbulb:", "good": ":material/trending_down:"}
 COLOURS = {"warn": "orange", "info": "blue", "good": "green"}
@@ -27,7 +24,7 @@ def why_it_broke(db, run) -> None:
             st.markdown("Try again with …")
             with st.container(horizontal=True):
                 for place, each in enumerate(found.tries):
-                    again(run, each.words, dict(each.changes), key=f"try-{place}")
+                    again(db, run, each.words, dict(each.changes), key=f"try-{place}")
 
 
 def show(db, run) -> None:
@@ -41,7 +38,7 @@ def show(db, run) -> None:
                 if each.next_step:
                     st.caption(frame.plain(each.next_step), width="content")
                 if each.changes and run["status"] not in ("queued", "running"):
-                    again(run, changed_words(each.changes), dict(each.changes), key=f"again-{each.code}", small=True)
+                    again(db, run, changed_words(each.changes), dict(each.changes), key=f"again-{each.code}", small=True)
 
 
 def changed_words(changes) -> str:
@@ -55,8 +52,14 @@ def _shown(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def again(run, words: str, changes: dict, *, key: str, small: bool = False) -> None:
-    """A button that opens the wizard with this run's recipe, data and base model, and these changes."""
-    if st.button(words, key=key, icon=":material/replay:", type="tertiary" if small else "secondary"):
-        sliders.begin_with(dataclasses.replace(run["recipe"], **changes))
-        st.switch_page("train.py", query_params={"version": str(run["version_id"])})
+def again(db, run, words: str, changes: dict, *, key: str, small: bool = False) -> None:
+    """A button that queues this run's clone, on the same data, with these changes; for builders."""
+    person = frame.visitor(db)
+    if not (person and person.may("builder")):
+        return
+    shown = {"icon": ":material/replay:", "type": "tertiary" if small else "secondary"}
+    if st.button(words, key=key, help="Puts a clone of this run with this change into the queue.", **shown):
+        with frame.trying():
+            made = queue.clone(db, frame.settings(), run["id"], person=person, changes=changes)
+            frame.done(f"Run {made}, a clone of run {run['id']} with this change, is in the queue.")
+            st.switch_page("runs.py", query_params={"run": str(made)})

@@ -16,14 +16,18 @@ def as_typed(version: dict[str, Any]) -> str:
     return f"{version['slug']}@{version['number']}" + (f":{weight:g}" if weight != 1 else "")
 
 
+def begin_with(versions) -> None:
+    """Choose these versions, each with its `weight`; the first one is what is measured on."""
+    if versions:
+        st.session_state["version"] = str(versions[0]["id"])
+        st.session_state["more-versions"] = [version["id"] for version in versions[1:]]
+        st.session_state.update({f"weight-{version['id']}": float(version["weight"]) for version in versions})
+
+
 def take(db, named) -> None:
     """Choose the versions that a recipe's file names, with their weights, or say which of them is not here."""
     with frame.trying():
-        found = versions_named(db, named)
-        if found:
-            st.session_state["version"] = str(found[0][0]["id"])
-            st.session_state["more-versions"] = [version["id"] for version, _ in found[1:]]
-            st.session_state.update({f"weight-{version['id']}": float(weight) for version, weight in found})
+        begin_with([version | {"weight": weight} for version, weight in versions_named(db, named)])
 
 
 def choose(db, first: dict[str, Any]) -> list[dict[str, Any]]:
