@@ -105,7 +105,7 @@ def test_contribute_review_freeze_train_watch_rank_and_export(
     page.keyboard.press("Tab")
     expect(page.get_by_text("1 good, 0 refused by the checks.")).to_be_visible()
     page.get_by_text("I may give these under").click()
-    page.get_by_role("button", name="Submit 1 good rows").click()
+    page.get_by_role("button", name="Submit 1 good row").click()
     expect(page.get_by_text("waiting 1")).to_be_visible()
 
     # two reviewers who are not the author
