@@ -14,7 +14,7 @@ import pytest
 
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
-from factory.intake import containers, formats
+from factory.intake import formats
 
 SMALL = Settings(home=Path("unused"), max_upload_bytes=2**20, max_text_bytes=4 * 2**20)
 
@@ -75,9 +75,22 @@ def test_archives_in_archives_are_refused() -> None:
     assert "another archive" in refusal(gzip.compress(inner), "a.gz")
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_an_archive_holds_exactly_one_file(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 201])
+def test_an_archive_holds_between_one_and_two_hundred_files(count: int) -> None:
     assert f"{count} files" in refusal(zipped({f"{i}.jsonl": b"{}" for i in range(count)}))
+
+
+def test_all_files_of_an_archive_are_read_and_what_cannot_be_is_said_in_its_place() -> None:
+    pair = b'{"question": "a", "answer": "b"}'
+    data = zipped({"one.jsonl": pair, "two.csv": b"prompt,response\nc,d\n", "in.zip": zipped({"x": pair}), "n.md": b"# Hi"})
+    reading = formats.read(data, name="all.zip", settings=SMALL)
+    assert [row.messages is not None for row in reading.rows] == [True, True, False]
+    assert "another archive" in (reading.rows[2].problem or "")
+    assert [row.place.file for row in reading.rows if row.place] == [
+        f"all.zip › {n}" for n in ("one.jsonl", "two.csv", "in.zip")
+    ]
+    assert reading.container == "jsonl.zip and csv.zip and markdown.zip"
+    assert "all.zip › n.md is a document" in reading.note
 
 
 def test_a_path_inside_an_archive_is_never_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +117,10 @@ def test_a_locked_archive_is_refused() -> None:
 def test_more_than_a_hundred_thousand_rows_are_refused() -> None:
     row = b'{"question": "a", "answer": "b"}\n'
     settings = Settings(home=Path("unused"))
-    assert len(formats.read(row * containers.MAX_ROWS, name="a.jsonl", settings=settings).rows) == containers.MAX_ROWS
-    assert "more than 100,000 rows" in refusal(row * (containers.MAX_ROWS + 1), "a.jsonl", settings)
-    assert "more than 100,000 rows" in refusal(
-        b"question,answer\n" + b"a,b\n" * (containers.MAX_ROWS + 1), "a.csv", settings
-    )
+    most = settings.max_file_rows
+    assert len(formats.read(row * most, name="a.jsonl", settings=settings).rows) == most == 100_000
+    assert "more than 100,000 rows" in refusal(row * (most + 1), "a.jsonl", settings)
+    assert "more than 100,000 rows" in refusal(b"question,answer\n" + b"a,b\n" * (most + 1), "a.csv", settings)
 
 
 def test_a_parquet_file_that_repeats_one_long_value_is_stopped_at_the_limit() -> None:

@@ -131,9 +131,21 @@ def test_a_byte_order_mark_says_the_encoding(encoding: str) -> None:
     ]
 
 
-def test_other_encodings_are_refused_by_byte_and_line() -> None:
-    words = refusal("question,answer\nGrüße?,b\n".encode("latin-1"), "a.csv")
-    assert "byte 0xFC at position 18 (line 2)" in words
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16-le", "utf-16-be"])
+def test_encodings_without_a_mark_are_found_out_and_said(encoding: str) -> None:
+    reading = read("question,answer\nGrüße an Jürgen?,Schön.\n".encode(encoding), "a.csv")
+    assert reading.rows[0].messages == [
+        {"role": "user", "content": "Grüße an Jürgen?"},
+        {"role": "assistant", "content": "Schön."},
+    ]
+    assert ("not UTF-8" in reading.note) is not encoding.startswith("utf")
+
+
+def test_a_damaged_byte_costs_its_own_row_alone() -> None:
+    data = "question,answer\nGrüße?,b\nWie geht’s?,gut\n".encode().replace(b"\xc3\x9f", b"\xc3", 1)
+    reading = read(data, "a.csv")
+    assert "damaged character" in (reading.rows[0].problem or "")
+    assert reading.rows[1].problem is None
 
 
 def test_unknown_columns_name_what_was_found_and_what_is_needed() -> None:

@@ -26,6 +26,8 @@ class Settings:
     port: int = 8501
     max_upload_bytes: int = 64 * 2**20
     max_text_bytes: int = 256 * 2**20
+    max_file_rows: int = 100_000
+    reading_seconds: int = 8  # for what is read in a process of its own: workbooks and PDF files
     session_seconds: int = 14 * 24 * 3600
     cpu_watts: int = 10  # of one busy core, memory and losses included, where the processor does not count by itself
 
@@ -72,6 +74,8 @@ def load() -> Settings:
         port=number("FACTORY_PORT", 8501),
         max_upload_bytes=number("FACTORY_MAX_UPLOAD_MIB", 64) * 2**20,
         max_text_bytes=number("FACTORY_MAX_TEXT_MIB", 256) * 2**20,
+        max_file_rows=number("FACTORY_MAX_FILE_ROWS", 100_000),
+        reading_seconds=number("FACTORY_READING_SECONDS", 8),
         cpu_watts=number("FACTORY_CPU_WATTS", 10),
     )
     if problems:

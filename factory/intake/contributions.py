@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import checks, formats, judging, sanctions, similarity
+from factory.intake import checks, formats, judging, provenance, sanctions, similarity
 from factory.intake import policy as policies
 from factory.intake.allowances import DAY_SECONDS, allowance, covered
 from factory.intake.checks import Finding
@@ -102,6 +102,7 @@ def submit(
         judged = judging.among_others(db, dataset_id, judged, policy)
         _need_allowance(db, dataset_id, person, judged)
         kept = _keep(db, record, judged)
+        provenance.keep(db, kept.id, rows)
         if also is not None:
             also(kept)
     return kept

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotFound
 from factory.base.people import Person
-from factory.intake import checks, formats, judging
+from factory.intake import checks, formats, judging, provenance
 from factory.intake import policy as policies
 from factory.intake.checks import Finding
 from factory.intake.formats import Row
@@ -36,7 +36,7 @@ SHOWN = {  # what a list of a draft's rows can be narrowed to
     "edited": "not dropped and edited",
     "dropped": "dropped",
 }
-_AS_ROW = "select position, messages, problem, raw from draft_rows"
+_AS_ROW = "select position, messages, problem, raw, place from draft_rows"
 _WHOLE = "select position, messages, problem, raw, place, proposed, dropped, edited, state, own, among from draft_rows"
 
 
@@ -234,7 +234,8 @@ def _unjudged(db: Database, draft_id: int) -> list[Row]:
 
 def _row(record: dict[str, Any]) -> Row:
     messages = None if record["messages"] is None else json.loads(record["messages"])
-    return Row(record["position"], messages, record["problem"], record["raw"])
+    place = provenance.said(json.loads(record["place"] or "null"))
+    return Row(record["position"], messages, record["problem"], record["raw"], place)
 
 
 def _keep_own(db: Database, draft: dict[str, Any], batch: list[Row], policy: Policy) -> None:

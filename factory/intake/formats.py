@@ -1,14 +1,17 @@
 """Rows in the shapes people have, read into one canonical form: a list of messages.
 
-| shape | a row |
-|---|---|
-| messages | `messages`: turns with `role` and `content`, as OpenAI has them |
-| sharegpt | `conversations`: turns with `from` and `value` |
-| alpaca | `instruction`, `output`, perhaps `input` and `system` |
-| prompt_completion | `prompt` with `completion` or `response`, each a text or a list of messages |
-| question_answer | `question` and `answer` |
+What a door needs, in the order of a contribution:
 
-They may come as JSON lines, JSON, CSV, TSV or Parquet, alone or as the only file in a gzip or zip archive.
+- `look(source, name=…, settings=…)` reads the beginning of a file and says what it is: a `Look` with the format, the shape,
+  whether that is `certain`, the columns, the mapping it would use or suggests, and the first rows as they would become.
+  Show the mapping screen when `look.certain` is False; `look(…, mapping=…)` shows the rows under another mapping.
+- `read(source, name=…, settings=…, mapping=…)` gives every row: a `Reading`. `rows(…)` gives the same one by one,
+  in memory that does not grow with the file.
+- A document (Markdown, text, Word, PDF) gives no rows. `look.is_document` is true, and `proposals.proposals` gives
+  drafts, each with its place; `proposals.confirmed` makes rows of those that a person confirmed, and of no others.
+
+`source` is bytes, a path, or a binary file that can be read from its beginning again.
+The shapes are in `columns`, the containers in `containers`; alone, compressed, or several in a zip.
 """
 
 from __future__ import annotations
@@ -17,47 +20,37 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from factory.base.errors import Invalid
 from factory.base.settings import Settings
-from factory.intake import containers
+from factory.intake import containers, decoding, packing, provenance
+from factory.intake.columns import COLUMNS, EXPECTED, Mapping, guess, messages_by, messages_of, of_shape, shapes_of
+from factory.intake.columns import FORMATS as FORMATS
+from factory.intake.packing import Member, Source
+from factory.intake.provenance import Place
+from factory.intake.records import Record
 
-FORMATS = ("messages", "sharegpt", "alpaca", "prompt_completion", "question_answer")
-ROLE_NAMES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-}
-# Shape → the columns it cannot do without, the first that fits wins; any of a tuple will do.
-NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "messages": (("messages",),),
-    "sharegpt": (("conversations", "conversation"),),
-    "alpaca": (("instruction",), ("output", "response")),
-    "prompt_completion": (("prompt",), ("completion", "response")),
-    "question_answer": (("question",), ("answer",)),
-}
-OPTIONAL = {"input", "system"}
-COLUMNS = frozenset(name for needed in NEEDED.values() for names in needed for name in names) | OPTIONAL
-EXPECTED = "messages; conversations; instruction and output; prompt and completion; or question and answer"
+DRAFT = {"confirmed", "kind", "source"}  # columns of a file of drafts, see `proposals.lines`
+FIRST_ROWS = 20
+LOOKED_AT = 200
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a file: `messages` when it could be read, else `problem`, a sentence. `position` counts from 0."""
+    """One row of a file: `messages` when it could be read, else `problem`, a sentence. `position` counts from 0.
+
+    `place` is where in the file it stands, where that is known.
+    """
 
     position: int
     messages: list[dict[str, Any]] | None
     problem: str | None
     raw: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -70,49 +63,196 @@ class Reading:
     note: str
 
 
-def read(data: bytes | Path, *, name: str, settings: Settings) -> Reading:
+@dataclass(frozen=True)
+class Look:
+    """What a file seems to be, from its beginning.
+
+    `container` is such as "csv" or "jsonl.gz"; `shape` one of columns.FORMATS, "mapped" under a given mapping, or "" when no
+    known shape fits; `shapes` all that would fit. `certain` is False when a person should say which column is which:
+    `mapping` is then a suggestion (or None), and `why` says in a sentence what is not certain.
+    `first` are the first rows as they would become; `columns` all columns seen in them. `documents` are the names of what
+    is a document, of which `proposals.proposals` makes drafts; `note` is for the person, or "".
+    """
+
+    container: str
+    shape: str
+    shapes: list[str]
+    certain: bool
+    why: str
+    columns: list[str]
+    mapping: Mapping | None
+    first: list[Row]
+    documents: list[str]
+    note: str
+
+    @property
+    def is_document(self) -> bool:
+        """Whether all that is in the file is documents, so that no row comes without being confirmed."""
+        return bool(self.documents) and not self.columns
+
+
+@dataclass
+class Tally:
+    """What `rows` learns on the way, for whoever reads on: containers and shapes counted, columns left out, notes."""
+
+    containers: Counter[str] = field(default_factory=Counter)
+    shapes: Counter[str] = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+
+    @property
+    def container(self) -> str:
+        return " and ".join(dict.fromkeys(self.containers)) or "nothing"
+
+    @property
+    def shape(self) -> str:
+        return next((shape for shape, _ in self.shapes.most_common() if shape), "")
+
+    @property
+    def note(self) -> str:
+        known = [(shape, count) for shape, count in self.shapes.most_common() if shape]
+        notes = list(self.notes)
+        if len(known) > 1:
+            notes.append("Rows of several shapes: " + ", ".join(f"{count:,} {shape}" for shape, count in known) + ".")
+        if self.unused:
+            notes.append(f"Columns left out: {', '.join(column for column, _ in self.unused.most_common(12))}.")
+        if self.documents:
+            several = (
+                f"{len(self.documents)} documents are" if len(self.documents) > 1 else f"{self.documents[0]} is a document"
+            )
+            several = f"{several} inside" if len(self.documents) > 1 else several
+            notes.append(f"{several}, of which nothing becomes a row until you confirm it.")
+        return " ".join(notes)
+
+
+def limits(settings: Settings) -> str:
+    """What a file may have, in a sentence for the person who chooses one."""
+    return (
+        f"A file may have {settings.max_upload_bytes / 2**20:,.0f} MiB, {settings.max_text_bytes / 2**20:,.0f} MiB unpacked"
+        f" and {settings.max_file_rows:,} rows."
+    )
+
+
+def look(
+    source: Source, *, name: str, settings: Settings, mapping: Mapping | None = None, encoding: str = ""
+) -> Look:  # fmt: skip
+    """What a file seems to be, from its first rows; nothing is kept. See `Look`.
+
+    Raises Invalid with one sentence when the file as a whole is of no use.
+    """
+    tally = Tally()
+    found = list(islice(_records(source, name, settings, mapping, encoding, tally), LOOKED_AT))
+    good = [record.fields for record in found if record.fields is not None]
+    columns = list(dict.fromkeys(str(column) for fields in good for column in fields))
+    shape, shapes, certain, why = _certainty(columns, good, mapping)
+    suggested = mapping or (of_shape(shape, columns) if shape else guess(columns, good))
+    if not found and not tally.documents:
+        raise Invalid(f"{name} has no rows; choose a file with rows in it.")
+    first = [
+        _row(at, record, tally, suggested if not certain or mapping else None)
+        for at, record in enumerate(found[:FIRST_ROWS])
+    ]
+    return Look(
+        tally.container, shape, shapes, certain, why, columns, suggested, first, tally.documents,
+        " ".join(tally.notes),
+    )  # fmt: skip
+
+
+def _certainty(
+    columns: list[str], rows: list[dict[str, Any]], given: Mapping | None
+) -> tuple[str, list[str], bool, str]:  # fmt: skip
+    """The shape, all that would fit, whether that is certain, and in words why not."""
+    counted = Counter(one for row in rows for one in shapes_of(list(row)))
+    shapes = [one for one, _ in counted.most_common()]
+    first = Counter(shape_of(row) for row in rows)
+    shape = next((one for one, _ in first.most_common() if one), "")
+    if given is not None:
+        wrong = given.problems(columns) if rows else []
+        return "mapped", shapes, not wrong, " ".join(wrong)
+    if not rows:
+        return "", [], True, ""
+    if not shape:
+        return (
+            "",
+            [],
+            False,
+            f"The columns are {', '.join(columns[:12]) or 'none'}; say which is the question and which the answer.",
+        )
+    if first[shape] < len(rows):
+        return shape, shapes, False, "Not all rows have the same columns; look at the rows below."
+    if len(shapes) > 1:
+        return shape, shapes, False, f"The columns fit {' and '.join(shapes)}; it is read as {shape}."
+    return shape, shapes, True, ""
+
+
+def read(
+    source: Source, *, name: str, settings: Settings, mapping: Mapping | None = None, encoding: str = ""
+) -> Reading:  # fmt: skip
     """Read a stranger's file into rows; one that cannot be read keeps its place with a problem, the others survive.
 
-    Raises Invalid with one sentence when the file as a whole is of no use: too big, empty, not text, an archive of
-    several files, a bomb, no known columns, more than 100,000 rows, or not one readable row.
+    Raises Invalid with one sentence when the file as a whole is of no use: too big, empty, not text, an archive in an
+    archive, a bomb, a document, no known columns and no `mapping`, too many rows, or not one readable row.
     """
-    packed = containers.load(data, name=name, settings=settings)
-    inside, inner, packing = containers.unpack(packed, name=name, settings=settings)
-    container, records = containers.parse(inside, name=inner, settings=settings, expected=COLUMNS)
-    if not records:
+    tally = Tally()
+    found = list(rows(source, name=name, settings=settings, mapping=mapping, encoding=encoding, tally=tally))
+    if not found and tally.documents:
+        raise Invalid(f"{name} is a document, not a table of rows; look at it and confirm the drafts that are good.")
+    if not found:
         raise Invalid(f"{name} has no rows; choose a file with rows in it.")
-    rows: list[Row] = []
-    shapes: Counter[str] = Counter()
-    unused: Counter[str] = Counter()
-    for position, record in enumerate(records):
-        if record.fields is None:
-            rows.append(Row(position, None, record.problem, record.raw))
-            continue
-        shape = shape_of(record.fields)
-        shapes[shape] += 1
-        unused.update(str(column)[:40] for column in record.fields if column not in COLUMNS)
-        rows.append(_row(position, record, shape))
-    known = [(shape, count) for shape, count in shapes.most_common() if shape]
-    if not known:
-        raise Invalid(_nothing_known(name, records))
-    return Reading(rows, container + packing, known[0][0], _note(known, unused))
+    if not tally.shape:
+        raise Invalid(_nothing_known(name, tally, found))
+    return Reading(found, tally.container, tally.shape, tally.note)
 
 
-def _nothing_known(name: str, records: list[containers.Record]) -> str:
-    found = next((record.fields for record in records if record.fields is not None), None)
-    if found is None:
-        return f"No row of {name} can be read. {records[0].problem}"
-    columns = ", ".join(str(column)[:40] for column in list(found)[:12]) or "none"
-    return f"{name} has the columns {columns}; a row needs {EXPECTED}."
+def _nothing_known(name: str, tally: Tally, found: list[Row]) -> str:
+    if not tally.columns:
+        return f"No row of {name} can be read. {found[0].problem}"
+    columns = ", ".join(column[:40] for column in tally.columns[:12]) or "none"
+    return f"{name} has the columns {columns}; a row needs {EXPECTED}. Or say which column is which."
 
 
-def _note(known: list[tuple[str, int]], unused: Counter[str]) -> str:
-    notes = []
-    if len(known) > 1:
-        notes.append("Rows of several shapes: " + ", ".join(f"{count:,} {shape}" for shape, count in known) + ".")
-    if unused:
-        notes.append(f"Columns left out: {', '.join(column for column, _ in unused.most_common(12))}.")
-    return " ".join(notes)
+def rows(
+    source: Source, *, name: str, settings: Settings, mapping: Mapping | None = None, encoding: str = "",
+    tally: Tally | None = None,
+) -> Iterator[Row]:  # fmt: skip
+    """The rows of a file one at a time, in bounded memory; `tally` learns what they were. As `read` otherwise."""
+    tally = Tally() if tally is None else tally
+    for position, record in enumerate(_records(source, name, settings, mapping, encoding, tally)):
+        if position == settings.max_file_rows:
+            raise Invalid(f"{name} has more than {settings.max_file_rows:,} rows; split it into parts.")
+        yield _row(position, record, tally, mapping)
+
+
+def _records(
+    source: Source, name: str, settings: Settings, given: Mapping | None, encoding: str, tally: Tally
+) -> Iterator[Record]:  # fmt: skip
+    """The records of every table in a file; a file in an archive that cannot be read is one record with a problem."""
+    wanted = frozenset(vars(given).values()) - {""} if given else COLUMNS
+    members = packing.members(source, name=name, settings=settings)
+    for member in members:
+        try:
+            yield from _records_of(member, settings, wanted, encoding, tally)
+        except Invalid as problem:
+            if len(members) == 1:
+                raise
+            yield Record(None, str(problem), "", Place(member.name, "row", 1, 1))
+
+
+def _records_of(
+    member: Member, settings: Settings, wanted: frozenset[str], encoding: str, tally: Tally
+) -> Iterator[Record]:  # fmt: skip
+    if member.problem:
+        raise Invalid(member.problem)
+    kind = containers.kind_of(member, wanted | COLUMNS, encoding)
+    tally.containers[kind.name + member.packing] += 1
+    if kind.encoding is not None and kind.encoding.words:
+        tally.notes.append(kind.encoding.words)
+    if kind.name in containers.DOCUMENTS:
+        tally.documents.append(member.name)
+        return
+    yield from containers.records(member, kind, settings=settings, wanted=wanted)
 
 
 def shape_of(fields: dict[str, Any]) -> str:
@@ -121,85 +261,34 @@ def shape_of(fields: dict[str, Any]) -> str:
     >>> shape_of({"prompt": "2 + 2?", "response": "4"})
     'prompt_completion'
     """
-    present = set(fields)
-    return next((shape for shape, needed in NEEDED.items() if all(present & set(names) for names in needed)), "")
+    return next(iter(shapes_of(list(fields))), "")
 
 
-def _row(position: int, record: containers.Record, shape: str) -> Row:
-    assert record.fields is not None
+def _row(position: int, record: Record, tally: Tally, given: Mapping | None) -> Row:
+    if record.fields is None:
+        return Row(position, None, record.problem, record.raw, record.place)
+    fields = record.fields
+    place = provenance.said(fields.get("source")) or record.place
+    if "confirmed" in fields and place is not record.place and fields["confirmed"] is not True:
+        words = f"Row {position + 1:,} is a draft that nobody confirmed; read it, mend it, and set confirmed to true."
+        return Row(position, None, words, record.raw, place)
+    shape = "mapped" if given else shape_of(fields)
+    tally.shapes[shape] += 1
+    tally.columns = tally.columns or [str(column) for column in fields]
+    used = set(vars(given).values()) if given else COLUMNS
+    tally.unused.update(str(column)[:40] for column in fields if column not in used | DRAFT)
     if not shape:
-        columns = ", ".join(str(column)[:40] for column in list(record.fields)[:12]) or "none"
-        return Row(position, None, f"Row {position + 1:,} has the columns {columns}; it needs {EXPECTED}.", record.raw)
+        columns = ", ".join(str(column)[:40] for column in list(fields)[:12]) or "none"
+        words = f"Row {position + 1:,} has the columns {columns}; it needs {EXPECTED}."
+        return Row(position, None, words, record.raw, record.place)
     try:
-        return Row(position, _messages_from(record.fields, shape), None, record.raw)
+        found = messages_by(given, fields) if given else messages_of(shape, fields)
     except Invalid as problem:
-        return Row(position, None, f"Row {position + 1:,}: {problem}", record.raw)
-
-
-def _messages_from(fields: dict[str, Any], shape: str) -> list[dict[str, Any]]:
-    if shape == "messages":
-        return _turns(fields["messages"], "role", "content")
-    if shape == "sharegpt":
-        found = _turns(fields.get("conversations", fields.get("conversation")), "from", "value")
-        return _with_system(fields, found) if found[0]["role"] != "system" else found
-    if shape == "alpaca":
-        question = _text(fields["instruction"], "instruction")
-        extra = _text(fields.get("input") or "", "input")
-        question = f"{question.rstrip()}\n\n{extra}" if extra.strip() else question
-        return _with_system(fields, _pair(question, _answer(fields, ("output", "response"))))
-    if shape == "prompt_completion" and isinstance(fields["prompt"], list):
-        completion = fields.get("completion", fields.get("response"))
-        rest = completion if isinstance(completion, list) else [{"role": "assistant", "content": completion}]
-        return _turns([*fields["prompt"], *rest], "role", "content")
-    first, second = NEEDED[shape][0][0], NEEDED[shape][1]
-    return _with_system(fields, _pair(_text(fields[first], first), _answer(fields, second)))
-
-
-def _answer(fields: dict[str, Any], names: tuple[str, ...]) -> str:
-    name = next(name for name in names if name in fields)
-    return _text(fields[name], name)
-
-
-def _pair(question: str, answer: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-def _with_system(fields: dict[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    system = _text(fields.get("system") or "", "system")
-    return [{"role": "system", "content": system}, *found] if system.strip() else found
-
-
-def _text(value: Any, column: str) -> str:
-    if isinstance(value, str):
-        return value
-    kind = "empty" if value is None else "a number" if isinstance(value, (int, float)) else "a list or an object"
-    raise Invalid(f"{column} is {kind}, it should be text.")
-
-
-def _turns(value: Any, role_key: str, text_key: str) -> list[dict[str, Any]]:
-    if isinstance(value, str):  # a CSV cell holds the turns as JSON
-        try:
-            value = containers.load_json(value)
-        except ValueError as problem:
-            raise Invalid(f"the turns are not JSON ({problem}).") from problem
-    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
-        raise Invalid(f"there should be a list of turns with {role_key} and {text_key}.")
-    turns = []
-    for number, turn in enumerate(value, 1):
-        said = str(turn.get(role_key))
-        role = ROLE_NAMES.get(said.lower())
-        if role is None:
-            raise Invalid(f"turn {number} has the {role_key} {said[:40]!r}; it should be system, user or assistant.")
-        turns.append({"role": role, "content": _parts(turn.get(text_key), number)})
-    return turns
-
-
-def _parts(value: Any, number: int) -> str:
-    if isinstance(value, list) and value and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
-        return "\n".join(part["text"] for part in value)
-    if not isinstance(value, str):
-        raise Invalid(f"turn {number} has no text; tool calls, pictures and sound cannot be taken in.")
-    return value
+        return Row(position, None, f"Row {position + 1:,}: {problem}", record.raw, record.place)
+    if any(decoding.damaged(turn["content"]) for turn in found):
+        words = f"Row {position + 1:,} has half of a character in it (a lone surrogate); write it again."
+        return Row(position, None, words, record.raw, record.place)
+    return Row(position, found, None, record.raw, place)
 
 
 def canonical(messages: list[dict[str, Any]]) -> str:
