@@ -19,16 +19,11 @@ ORDER = [
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store attempts links passwords people",
-<<<<<<< HEAD
-    "intake": "merkle policy documentation personal containers formats turns meaning sanctions reports checks similarity"
+    "intake": "merkle policy documentation personal provenance packing decoding records json_rows native sandbox"
+    " tables transcripts columns containers formats documents proposals"
+    " turns meaning sanctions reports checks similarity"
     " standing allowances judging contributions drafts sending consensus reviewers gold reviews appeals deadlines"
     " demo_reviewers datasets proofs publishing importing topics maps mapping sample",
-=======
-    "intake": "merkle policy documentation personal provenance packing decoding records json_rows native sandbox tables"
-    " transcripts columns containers formats documents proposals turns meaning sanctions reports"
-    " checks similarity standing allowances judging contributions drafts sending consensus reviewers gold reviews appeals"
-    " deadlines demo_reviewers datasets proofs publishing importing topics maps mapping sample",
->>>>>>> bf8fd9f (Read any file people have as a stream, and say what it seems to be)
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
     " fitting observed forecast"
