@@ -80,7 +80,8 @@ def settings() -> str:
         lines.append(f"| `{knob.name}` | {knob.default!r} | {span} | {knob.help} |")
     lines += ["\n## Policy of a dataset\n", "| rule | default | range | what it is |", "|---|---|---|---|"]
     for rule in policy.fields():
-        lines.append(f"| `{rule['name']}` | {rule['default']:g} | {rule['low']:g} to {rule['high']:g} | {rule['help']} |")
+        span = "words" if rule["low"] is None else f"{rule['low']:g} to {rule['high']:g}"
+        lines.append(f"| `{rule['name']}` | {policy.shown(rule['default'])} | {span} | {rule['help']} |")
     lines += ["\n## Checks\n", "| code | version | refuses | what it finds | what to do |", "|---|---|---|---|---|"]
     for code, check in checks.RULES.items():
         lines.append(f"| `{code}` | {check.version} | {'yes' if check.refuses else 'no'} | {check.title} | {check.advice} |")

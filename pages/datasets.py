@@ -65,4 +65,4 @@ with frame.page("Datasets") as (db, person):
             st.text(dataset["guidelines"])
             rules = policy.current(db, dataset["id"])[1]
             for field in policy.fields():
-                st.caption(f"**{getattr(rules, field['name']):g}** {field['help']}")
+                st.caption(f"**{policy.shown(getattr(rules, field['name']))}** {field['help']}")

@@ -45,7 +45,7 @@ def test_a_cap_below_the_base_is_refused() -> None:
 def test_every_rule_says_what_it_is_and_its_default_is_in_range() -> None:
     for rule in policy.fields():
         assert rule["help"], rule["name"]
-        assert rule["low"] <= rule["default"] <= rule["high"], rule["name"]
+        assert rule["low"] is None or rule["low"] <= rule["default"] <= rule["high"], rule["name"]
 
 
 def test_every_licence_takes_itself_and_only_known_ones() -> None:
@@ -74,3 +74,11 @@ def test_the_newest_policy_counts_and_the_old_one_stays_known(db: Database) -> N
 def test_a_dataset_that_is_not_there_has_no_policy(db: Database) -> None:
     with pytest.raises(NotFound):
         policy.current(db, 7)
+
+
+def test_rules_of_words_take_a_list_and_refuse_what_is_none() -> None:
+    assert policy.words(policy.from_json('{"languages": "en, de"}').languages) == ["en", "de"]
+    with pytest.raises(Invalid, match="English"):
+        policy.from_json('{"languages": "English"}')
+    with pytest.raises(Invalid, match="languages"):
+        policy.Policy(languages=7)  # type: ignore[arg-type]

@@ -19,9 +19,12 @@ ORDER = [
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store attempts links passwords people",
-    "intake": "merkle policy documentation personal provenance packing decoding records json_rows native sandbox"
+    "intake": "merkle licences policy documentation credentials national personal"
+    " languages phrases token_lengths"
+    " provenance packing decoding records json_rows native sandbox"
     " tables transcripts columns containers formats documents proposals"
     " turns meaning sanctions reports checks similarity"
+    " fit"
     " standing allowances judging contributions drafts sending consensus reviewers gold reviews appeals deadlines"
     " demo_reviewers datasets proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ from factory.intake.packing import Member, Source
 from factory.intake.provenance import Place
 from factory.intake.records import Record
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+LICENCE = ("licence", "license")  # columns that say under what a row is given
 DRAFT = {"confirmed", "kind", "source"}  # columns of a file of drafts, see `proposals.lines`
 FIRST_ROWS = 20
 LOOKED_AT = 200
@@ -43,7 +46,7 @@ LOOKED_AT = 200
 class Row:
     """One row of a file: `messages` when it could be read, else `problem`, a sentence. `position` counts from 0.
 
-    `place` is where in the file it stands, where that is known.
+    `place` is where in the file it stands, where that is known; `given_under` the licence that a column of the row names.
     """
 
     position: int
@@ -51,6 +54,7 @@ class Row:
     problem: str | None
     raw: str
     place: Place | None = None
+    given_under: str = ""
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,7 @@ def _row(position: int, record: Record, tally: Tally, given: Mapping | None) -> 
     tally.shapes[shape] += 1
     tally.columns = tally.columns or [str(column) for column in fields]
     used = set(vars(given).values()) if given else COLUMNS
-    tally.unused.update(str(column)[:40] for column in fields if column not in used | DRAFT)
+    tally.unused.update(str(column)[:40] for column in fields if column not in used | DRAFT | set(LICENCE))
     if not shape:
         columns = ", ".join(str(column)[:40] for column in list(fields)[:12]) or "none"
         words = f"Row {position + 1:,} has the columns {columns}; it needs {EXPECTED}."
@@ -288,7 +292,8 @@ def _row(position: int, record: Record, tally: Tally, given: Mapping | None) -> 
     if any(decoding.damaged(turn["content"]) for turn in found):
         words = f"Row {position + 1:,} has half of a character in it (a lone surrogate); write it again."
         return Row(position, None, words, record.raw, record.place)
-    return Row(position, found, None, record.raw, place)
+    given_under = next((value for name in LICENCE if isinstance(value := fields.get(name), str)), "")
+    return Row(position, found, None, record.raw, place, given_under.strip()[:200])
 
 
 def canonical(messages: list[dict[str, Any]]) -> str:
@@ -320,7 +325,7 @@ def structure_problems(messages: Any) -> list[str]:
         content = turn.get("content")
         if not isinstance(content, str):
             problems.append(f"Turn {number} has no text.")
-        elif any("\ud800" <= character <= "\udfff" for character in content):
+        elif SURROGATE.search(content):
             problems.append(f"Turn {number} has half of a character in it (a lone surrogate); write the text again.")
     roles = [turn.get("role") for turn in messages]
     body = roles[1:] if roles[0] == "system" else roles

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from factory.base import store
 from factory.base.errors import Invalid
-from factory.intake import checks, formats, similarity
+from factory.intake import checks, fit, formats, similarity
 from factory.intake.checks import Finding
 from factory.intake.formats import Row
 from factory.intake.policy import Policy
@@ -27,7 +27,7 @@ class Judged:
     """What would become of one row: its canonical `content` if it has one, the findings, whether they refuse it.
 
     `quota_ok` is False for a good row that comes after today's allowance is spent. `cluster_id` is the example it nearly
-    repeats, where there is one.
+    repeats, where there is one. `given_under` is the licence that the row itself names, or "".
     """
 
     position: int
@@ -36,6 +36,7 @@ class Judged:
     refused: bool = False
     quota_ok: bool = True
     cluster_id: int | None = None
+    given_under: str = ""
 
 
 def bounded(rows: Draft) -> None:
@@ -57,7 +58,8 @@ def alone(rows: Draft, policy: Policy) -> list[Judged]:
             found = [checks.finding("unreadable", row.problem)]
         else:
             content, found = checks.check_messages(row.messages if isinstance(row, Row) else row, policy=policy)
-        judged.append(Judged(position, content, found, any(f.refuses for f in found)))
+        given_under = row.given_under if isinstance(row, Row) else ""
+        judged.append(Judged(position, content, found, any(f.refuses for f in found), given_under=given_under))
     return judged
 
 
@@ -73,8 +75,11 @@ def against(
 ) -> list[Judged]:
     """The same, with what the dataset and its held-out set say of each row, whatever stands beside it."""
     held_out = similarity.held_out_crowd(db, dataset_id)
+    contents = [None if verdict.refused else verdict.content for verdict in judged]
+    fitting = fit.findings(db, dataset_id, contents, policy, given_under=[verdict.given_under for verdict in judged])
     told = []
-    for verdict in judged:
+    for verdict, unfit in zip(judged, fitting, strict=True):
+        verdict = _with(verdict, unfit, verdict.cluster_id)
         if verdict.content is None or verdict.refused:
             told.append(verdict)
             continue

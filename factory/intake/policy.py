@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +13,10 @@ from sqlite_utils import Database
 
 from factory.base import store
 from factory.base.errors import Invalid, NotFound
+from factory.intake import licences
 
-PUBLIC_DOMAIN = frozenset({"CC0-1.0", "PDDL-1.0", "Unlicense", "0BSD", "MIT-0"})
-PERMISSIVE = PUBLIC_DOMAIN | {"MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC"}
-# What a dataset under the key may take in. Only combinations that the licences' own words allow; when in doubt, not here.
-LICENCES: dict[str, frozenset[str]] = {
-    "CC0-1.0": PUBLIC_DOMAIN,
-    "PDDL-1.0": PUBLIC_DOMAIN,
-    "Unlicense": PUBLIC_DOMAIN,
-    "0BSD": PUBLIC_DOMAIN,
-    "MIT-0": PUBLIC_DOMAIN,
-    "MIT": PERMISSIVE,
-    "BSD-2-Clause": PERMISSIVE,
-    "BSD-3-Clause": PERMISSIVE,
-    "ISC": PERMISSIVE,
-    "Apache-2.0": PERMISSIVE | {"Apache-2.0"},
-    "PSF-2.0": PERMISSIVE | {"PSF-2.0"},
-    "ODC-By-1.0": PUBLIC_DOMAIN | {"ODC-By-1.0"},
-    "CC-BY-4.0": PUBLIC_DOMAIN | {"CC-BY-4.0"},
-    "CC-BY-SA-4.0": PUBLIC_DOMAIN | {"CC-BY-4.0", "CC-BY-SA-4.0"},
-}
+LICENCES = licences.TAKES
+licence_problem = licences.problem
 
 # What hubs call the licences they know, where it is not the SPDX identifier in small letters.
 ON_HUBS = {"PDDL-1.0": "pddl", "ODC-By-1.0": "odc-by"}
@@ -40,6 +25,11 @@ NOT_ON_HUBS = frozenset({"0BSD", "MIT-0", "PSF-2.0"})
 
 def _rule(default: Any, help: str, low: float, high: float) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+def _words(default: str, help: str, each: str) -> Any:
+    """A rule of words with commas between them, each of which matches a pattern; "" is none."""
+    return dataclasses.field(default=default, metadata={"help": help, "low": None, "high": None, "each": each})
 
 
 @dataclass(frozen=True)
@@ -55,6 +45,13 @@ class Policy:
     daily_bytes_per_example: int = _rule(4_000, "bytes that each of a day's examples may bring, on average", 100, 1_000_000)
     minimum_characters: int = _rule(20, "characters the answers have together, at least", 0, 10_000)
     maximum_characters: int = _rule(20_000, "characters a whole example has, at most", 100, 1_000_000)
+    maximum_tokens: int = _rule(
+        8_192, "tokens a whole example has, at most, as the models below count; 0: any", 0, 1_000_000
+    )
+    token_models: str = _words(
+        "smollm2-135m-instruct", "base models whose tokenizers count, where they are fetched", r"[\w.-]{1,80}"
+    )
+    languages: str = _words("", "languages that are taken, as ISO 639 codes such as en, de; none named: any", r"[a-z]{2,3}")
     near_duplicate_jaccard: float = _rule(0.6, "likeness from which an example counts as a copy of another", 0.3, 1)
     held_out_jaccard: float = _rule(0.6, "likeness to a held-out row from which an example is refused", 0.3, 1)
     quorum: int = _rule(2, "agreeing verdicts that settle an example", 1, 9)
@@ -84,6 +81,12 @@ class Policy:
 
 
 def _problem(spec: dataclasses.Field[Any], value: Any) -> str | None:
+    if isinstance(spec.default, str):
+        fits = isinstance(value, str) and len(value) <= 1_000
+        wrong = (
+            [word for word in words(value) if not re.fullmatch(spec.metadata["each"], word)] if fits else [repr(value)[:40]]
+        )
+        return f"{spec.name} has {wrong[0][:40]!r}; write {spec.metadata['help']}." if wrong else None
     whole = isinstance(spec.default, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
         return f"{spec.name} is {value!r}; it has to be a {'whole number' if whole else 'number'}."
@@ -91,6 +94,24 @@ def _problem(spec: dataclasses.Field[Any], value: Any) -> str | None:
     if not low <= value <= high:
         return f"{spec.name} is {value:,}; it has to lie between {low:,} and {high:,}."
     return None
+
+
+def words(value: str) -> list[str]:
+    """The words of a rule that has some.
+
+    >>> words("en, de")
+    ['en', 'de']
+    """
+    return value.replace(",", " ").split()
+
+
+def shown(value: float | str) -> str:
+    """A rule's value as people read it.
+
+    >>> shown(0.60), shown(20_000), shown("en, de"), shown("")
+    ('0.6', '20,000', 'en, de', 'any')
+    """
+    return (value or "any") if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def to_json(policy: Policy) -> str:
@@ -121,7 +142,7 @@ def from_json(text: str) -> Policy:
 
 
 def fields() -> list[dict[str, Any]]:
-    """One dictionary a rule, for forms and docs: name, default, help, low, high, whole."""
+    """One dictionary a rule, for forms and docs: name, default, help, low, high (None where it is words), whole."""
     return [
         {"name": s.name, "default": s.default, "whole": isinstance(s.default, int), **s.metadata}
         for s in dataclasses.fields(Policy)
@@ -145,18 +166,3 @@ def hub_licence(licence: str) -> dict[str, str]:
     if licence not in LICENCES or licence in NOT_ON_HUBS:
         return {"license": "other", "license_name": licence.lower()}
     return {"license": ON_HUBS.get(licence, licence.lower())}
-
-
-def licence_problem(dataset_licence: str, licence: str) -> str | None:
-    """Why rows under `licence` cannot go into a dataset under `dataset_licence`, or None.
-
-    >>> licence_problem("CC-BY-4.0", "CC0-1.0")
-    >>> licence_problem("CC0-1.0", "CC-BY-4.0")
-    'Rows under CC-BY-4.0 cannot go into a dataset under CC0-1.0; it takes 0BSD, CC0-1.0, MIT-0, PDDL-1.0, Unlicense.'
-    """
-    taken = LICENCES.get(dataset_licence, frozenset()) | {dataset_licence}
-    if licence in taken:
-        return None
-    if not licence.strip():
-        return f"Say under which licence you give the rows; this dataset takes {', '.join(sorted(taken))}."
-    return f"Rows under {licence} cannot go into a dataset under {dataset_licence}; it takes {', '.join(sorted(taken))}."
