@@ -135,7 +135,7 @@ def test_nobody_gets_their_own_or_what_they_judged_as_gold(db: Database, house: 
         for judge, decision in zip(house.judges[:3], ("reject", "accept", "accept"), strict=True):
             record = {"example_id": disputed[0], "reviewer_id": judge.id, "decision": decision, "at": store.now()}
             store.insert(db, "verdicts", record | {"reason": None if decision == "accept" else "wrong"})
-        assert reviews._settle(db, disputed[0], policy) == "accepted"
+        assert reviews._settle(db, disputed[0], replace(policy, confidence=0.6)) == "accepted"
     settle(db, house, ids[4:], by=slice(0, 2))
     drawn = set()
     for _ in range(40):
@@ -162,10 +162,13 @@ def test_whoever_accepts_everything_soon_weighs_little(db: Database, house: Hous
 
 
 def test_verdicts_of_people_who_are_often_wrong_do_not_settle(db: Database, house: House) -> None:
-    pairs = [("accept", 0.45), ("accept", 0.45)]
+    pairs = [("accept", (0.65, 0.6)), ("accept", (0.65, 0.6))]
     assert consensus.settled(pairs, quorum=2, at_most=5, confidence=0.75) is None
-    assert consensus.settled([*pairs, ("accept", 0.85)], quorum=2, at_most=5, confidence=0.75) == "accept"
-    assert consensus.settled([*pairs, ("reject", 0.9), ("reject", 0.9)], quorum=2, at_most=5, confidence=0.75) == "reject"
+    assert consensus.settled([*pairs, ("accept", (0.8, 0.8))], quorum=2, at_most=5, confidence=0.75) == "accept"
+    assert (
+        consensus.settled([*pairs, ("reject", (0.9, 0.9)), ("reject", (0.9, 0.9))], quorum=2, at_most=5, confidence=0.75)
+        == "reject"
+    )
 
 
 def test_more_are_asked_while_reviewers_disagree_but_not_for_ever(db: Database, house: House) -> None:
@@ -245,6 +248,7 @@ def age(db: Database, days: float) -> None:
         db.execute("drop trigger examples_refuses_update")
         for table in ("examples", "states"):
             db.execute(f"update {table} set created_at = created_at - ?", [days * 86400])
+        db.execute("update waiting_examples set since = since - ?", [days * 86400])
 
 
 def test_nobody_waits_longer_than_the_deadline(db: Database, house: House) -> None:

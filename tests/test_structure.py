@@ -25,7 +25,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " tables transcripts columns containers formats documents proposals"
     " turns meaning sanctions reports checks similarity"
     " fit"
-    " standing allowances judging contributions drafts sending consensus reviewers gold reviews appeals deadlines"
+    " standing allowances judging contributions drafts sending"
+    " consensus reviewers conflicts deals gold reviews held appeals deadlines"
     " demo_reviewers datasets proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"

@@ -47,8 +47,12 @@ def open_appeals(db: Database, dataset_id: int, *, reviewer: Person) -> list[dic
         from appeals a join examples e on e.id = a.example_id join example_states s on s.example_id = e.id
         where a.answer is null and e.dataset_id = :dataset_id and a.person_id <> :me and s.state in ('rejected', 'returned')
             and not exists (select 1 from verdicts where example_id = e.id and reviewer_id = :me)
+            and not exists (select 1 from gold_verdicts where example_id = e.id and reviewer_id = :me)
+            and not exists (select 1 from review_conflicts where example_id = e.id and reviewer_id = :me)
+            and not exists (select 1 from detected_conflicts
+                where reviewer_id = :me and author_id = a.person_id and lifted_at is null)
             and not exists (select 1 from examples mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
-        order by a.id""",
+        order by a.id limit 50""",
         dataset_id=dataset_id,
         me=reviewer.id,
     )
@@ -70,7 +74,8 @@ def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str
             raise NotFound(f"There is no appeal {appeal_id}; the review page lists the open ones.")
         example_id = found["example_id"]
         state = reviews.judgeable(db, example_id, reviewer)
-        if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
+        judged = "select 1 from {} where example_id = ? and reviewer_id = ?"
+        if any(store.value(db, judged.format(t), example_id, reviewer.id) for t in ("verdicts", "gold_verdicts")):
             raise NotAllowed("You judged this example; somebody uninvolved answers the appeal.")
         if found["answer"] is not None or state["state"] not in ("rejected", "returned"):
             raise Conflict("This appeal is answered, or its example was withdrawn; there is nothing to decide.")

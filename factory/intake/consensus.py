@@ -1,8 +1,9 @@
-"""When verdicts settle an example: how probable each outcome is, given how often each reviewer is right.
+"""When verdicts settle an example: how probable each outcome is, given how each reviewer errs.
 
-The model is the one-coin form of Dawid and Skene (1979), "Maximum likelihood estimation of observer error-rates using the
-EM algorithm": a reviewer of accuracy a says what is true with probability a, and each of the two other things with (1-a)/2.
-Accuracies come from `reviewers.accuracy`, so nothing is fitted here; they are bounded, so nobody decides alone by weight.
+The model is that of Dawid and Skene (1979), "Maximum likelihood estimation of observer error-rates using the EM algorithm":
+a reviewer accepts what is good with one probability and does not accept what is not good with another; which of return and
+reject they say of the latter is a matter of degree. So the word of whoever accepts everything changes nothing, while their
+rare rejection does. Both rates come from `reviewers.accuracy` and nothing is fitted here; they are bounded.
 """
 
 from __future__ import annotations
@@ -10,44 +11,80 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 VERDICTS = ("accept", "return", "reject")
-LEAST, MOST = 1 / 3, 0.9  # at a third a verdict says nothing; above 0.9 nobody is believed
+BEFORE = {"accept": 0.5, "return": 0.25, "reject": 0.25}
+MOST = 0.9  # above, nobody is believed
+SAME_DEGREE = 0.85  # how often two who see the same fault also choose the same of return and reject
+TELLS = 0.2  # the weight from which a verdict counts towards a quorum: a third of what somebody new has
+ALONE = 0.6  # how probable the outcome of one verdict has to be where the quorum is one
+
+Trust = tuple[float, float]  # right on good examples, right on those that are not
 
 
-def probabilities(verdicts: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """How probable each outcome is after (verdict, accuracy of its reviewer) pairs, all three being alike before.
+def bounded(trust: Trust) -> Trust:
+    """What is believed of a reviewer: at most 0.9 of each, and never that their word means its opposite.
 
-    >>> probabilities([("accept", 0.8), ("accept", 0.8), ("reject", 0.8)])["accept"].__round__(3)
-    0.877
-    >>> probabilities([("accept", 1 / 3)])["accept"].__round__(3)
-    0.333
+    >>> bounded((0.97, 0.85)), bounded((0.9, 0.1))
+    ((0.9, 0.85), (0.9, 0.1))
+    >>> tuple(round(value, 2) for value in bounded((0.2, 0.4)))  # wrong more often than by chance: it says nothing
+    (0.4, 0.6)
     """
-    likely = dict.fromkeys(VERDICTS, 1.0)
-    for said, accuracy in verdicts:
-        right = min(MOST, max(LEAST, accuracy))
-        for outcome in VERDICTS:
-            likely[outcome] *= right if outcome == said else (1 - right) / 2
+    good, bad = (min(MOST, max(1 - MOST, value)) for value in trust)
+    missing = max(0.0, 1 - good - bad) / 2
+    return good + missing, bad + missing
+
+
+def weight(trust: Trust) -> float:
+    """How much a reviewer's verdicts tell, from 0 (nothing) to 0.8: the agreement above chance that is believed.
+
+    This is Youden's index (1950), "Index for rating diagnostic tests", of the bounded rates.
+
+    >>> round(weight((0.8, 0.8)), 3), round(weight((1.0, 0.2)), 3), weight((1.0, 0.0))
+    (0.6, 0.1, 0.0)
+    """
+    good, bad = bounded(trust)
+    return max(0.0, round(good + bad - 1, 12))
+
+
+def probabilities(verdicts: Sequence[tuple[str, Trust]]) -> dict[str, float]:
+    """How probable each outcome is after verdicts, each with what is known of its reviewer; good and not were alike before.
+
+    >>> usual, lazy = (0.8, 0.8), (0.97, 0.1)
+    >>> probabilities([("accept", usual), ("accept", usual)])["accept"].__round__(3)
+    0.941
+    >>> probabilities([("accept", usual), ("accept", lazy)])["accept"].__round__(3)
+    0.8
+    >>> probabilities([("accept", lazy)])["accept"].__round__(3)
+    0.5
+    """
+    likely = dict(BEFORE)
+    for said, trust in verdicts:
+        good, bad = bounded(trust)
+        likely["accept"] *= good if said == "accept" else (1 - good) / 2
+        for outcome in ("return", "reject"):
+            degree = SAME_DEGREE if outcome == said else 1 - SAME_DEGREE
+            likely[outcome] *= 1 - bad if said == "accept" else bad * degree
     total = sum(likely.values())
     return {outcome: value / total for outcome, value in likely.items()}
 
 
-def settled(verdicts: Sequence[tuple[str, float]], *, quorum: int, at_most: int, confidence: float) -> str | None:
+def settled(verdicts: Sequence[tuple[str, Trust]], *, quorum: int, at_most: int, confidence: float) -> str | None:
     """The verdict that settles an example, or None while more are needed.
 
-    `quorum` verdicts have to say the same, and it has to be as probable as `confidence`; after `at_most` verdicts the most
-    probable outcome stands (the kinder one where two are equally probable: accept, then return).
+    `quorum` verdicts of people whose word tells something have to say the same, and it has to be as probable as
+    `confidence`; after `at_most` verdicts the most probable outcome stands (the kinder one where two are equally probable).
 
-    >>> settled([("accept", 0.8), ("accept", 0.8)], quorum=2, at_most=5, confidence=0.75)
+    >>> usual, lazy = (0.8, 0.8), (0.97, 0.1)
+    >>> settled([("accept", usual), ("accept", usual)], quorum=2, at_most=5, confidence=0.75)
     'accept'
-    >>> settled([("accept", 0.5), ("accept", 0.5)], quorum=2, at_most=5, confidence=0.75)  # two who are often wrong
-    >>> settled([("accept", 0.8), ("reject", 0.8)], quorum=2, at_most=5, confidence=0.75)
+    >>> settled([("accept", lazy), ("accept", usual)], quorum=2, at_most=5, confidence=0.75)  # that was one voice
+    >>> settled([("accept", usual), ("reject", usual)], quorum=2, at_most=5, confidence=0.75)
     """
     if not verdicts:
         return None
     found = probabilities(verdicts)
     best = max(VERDICTS, key=lambda outcome: round(found[outcome], 9))
-    agreeing = sum(said == best for said, _ in verdicts)
-    # One verdict alone is as probable as its reviewer is accurate: a quorum of one asks for no more than that.
-    needed = confidence if quorum > 1 else LEAST
+    agreeing = sum(said == best and weight(trust) >= TELLS for said, trust in verdicts)
+    needed = confidence if quorum > 1 else min(confidence, ALONE)
     if (agreeing >= quorum and found[best] >= needed) or len(verdicts) >= max(quorum, at_most):
         return best
     return None

@@ -7,7 +7,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from factory.base import store
-from factory.intake import appeals, consensus, reviews, standing
+from factory.intake import appeals, conflicts, consensus, gold, held, reviews, standing
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -17,15 +17,18 @@ def settle_overdue(db: Database, *, limit: int = 500) -> list[tuple[int, str]]:
 
     Where there are verdicts, the most probable outcome stands. Where there are none, an author whose standing there is at
     least `trusted_standing` is accepted, anybody else's is returned, to be sent again: neither counts against them.
+    Verdicts on hold count before, and ties between accounts are looked for.
     """
+    held.let_go(db)
+    conflicts.sweep(db)
     found: list[tuple[int, str]] = []
     for dataset in store.rows(db, "select id from datasets"):
         _, policy = policies.current(db, dataset["id"])
         with store.writing(db):
             overdue = store.rows(
                 db,
-                "select example_id, person_id from example_states where dataset_id = ? and state = 'waiting'"
-                " and created_at < ? order by example_id limit ?",
+                "select example_id, person_id from waiting_examples where dataset_id = ? and since < ?"
+                " order by example_id limit ?",
                 dataset["id"],
                 store.now() - policy.deadline_days * standing.DAY_SECONDS if policy.deadline_days > 0 else 0,
                 limit - len(found),
@@ -37,7 +40,7 @@ def settle_overdue(db: Database, *, limit: int = 500) -> list[tuple[int, str]]:
                     trusted[person_id] = standing.of(db, person_id, dataset["id"]).lower >= policy.trusted_standing
                 verdicts = reviews.verdicts_on(db, one["example_id"])
                 if verdicts:
-                    pairs = [(verdict["decision"], verdict["accuracy"]) for verdict in verdicts]
+                    pairs = [(verdict["decision"], verdict["trust"]) for verdict in verdicts]
                     outcome = str(consensus.settled(pairs, quorum=1, at_most=1, confidence=0))
                     state = reviews.write(db, one["example_id"], outcome, verdicts, by="deadline")
                 elif trusted[person_id]:
@@ -46,6 +49,7 @@ def settle_overdue(db: Database, *, limit: int = 500) -> list[tuple[int, str]]:
                     state = reviews.write(db, one["example_id"], "return", [], by="deadline", why="unseen")
                 found.append((one["example_id"], state))
         found += appeals.lift_unanswered(db, dataset["id"], policy)
+        gold.strike_unanswered(db, dataset["id"], policy)
         if len(found) >= limit:
             break
     return found

@@ -18,6 +18,7 @@ from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
 from factory.intake import formats, sanctions
 from factory.intake.policy import Policy
+from factory.intake.standing import DAY_SECONDS
 
 MAX_WORDS = 2_000
 LOOKED_AT = 300  # settled examples from a drawn one on, of each state: enough to find one, however many there are
@@ -38,8 +39,13 @@ ELIGIBLE = """
         and not exists (select 1 from gold_disputes x join gold_verdicts g on g.id = x.gold_verdict_id
             where g.example_id = e.example_id and coalesce(x.answer, 'struck') = 'struck')
         and not exists (select 1 from states mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
+        and not exists (select 1 from review_conflicts where example_id = e.example_id and reviewer_id = :me)
+        and not exists (select 1 from detected_conflicts
+            where reviewer_id = :me and author_id = e.person_id and lifted_at is null)
     order by e.example_id limit 1
 """
+# The first and the last example of a dataset that checks let in.
+ENDS = "select {}(id) from examples where dataset_id = ? and refused_by_checks = 0"
 
 
 def _draw(secret: bytes, *words: Any) -> int:
@@ -55,13 +61,13 @@ def due(db: Database, dataset_id: int, *, reviewer: Person, policy: Policy) -> i
     place = store.value(
         db,
         "select (select count(*) from verdicts where reviewer_id = :me) + (select count(*) from gold_verdicts where"
-        " reviewer_id = :me)",
+        " reviewer_id = :me) + (select count(*) from held_verdicts where reviewer_id = :me)",
         me=reviewer.id,
     )
     if _draw(secret, "gold", reviewer.id, dataset_id, place) / 2**64 >= policy.gold_share:
         return None
-    newest = store.value(db, "select max(id) from examples") or 0
-    start = _draw(secret, "which", reviewer.id, dataset_id, place) % max(1, newest)
+    first, last = (store.value(db, ENDS.format(end), dataset_id) or 0 for end in ("min", "max"))
+    start = first + _draw(secret, "which", reviewer.id, dataset_id, place) % (last - first + 1)
     good = _draw(secret, "good", reviewer.id, dataset_id, place) % 2
     for kind in (good, 1 - good):
         for begin in (start, 0):
@@ -153,7 +159,9 @@ def open_disputes(db: Database, *, reviewer: Person, dataset_id: int | None = No
             and not exists (select 1 from verdicts v where v.example_id = e.id and v.reviewer_id = :me)
             and not exists (select 1 from gold_verdicts o where o.example_id = e.id and o.reviewer_id = :me)
             and not exists (select 1 from examples mine where mine.cluster_id = e.cluster_id and mine.person_id = :me)
-        order by x.id""",
+            and not exists (select 1 from detected_conflicts
+                where reviewer_id = :me and author_id = e.person_id and lifted_at is null)
+        order by x.id limit 50""",
         dataset_id=dataset_id,
         me=reviewer.id,
     )
@@ -179,4 +187,20 @@ def answer(db: Database, dispute_id: int, *, reviewer: Person, answer: str, word
         db.execute(
             "update gold_disputes set answered_by = ?, answer = ?, answer_words = ?, answered_at = ? where id = ?",
             [reviewer.id, answer, words.strip(), store.now(), dispute_id],
+        )
+
+
+def strike_unanswered(db: Database, dataset_id: int, policy: Policy) -> int:
+    """Disputes that nobody answered within the dataset's `appeal_days`: the item counts for nobody; how many those were."""
+    if policy.appeal_days <= 0:
+        return 0
+    with store.writing(db):
+        return int(
+            db.execute(
+                """update gold_disputes set answer = 'struck', answered_at = :now, answer_words =
+                    'Nobody answered in time, so this check counts for nobody.'
+                where answer is null and at < :since and gold_verdict_id in (select g.id from gold_verdicts g
+                    join examples e on e.id = g.example_id where e.dataset_id = :dataset_id)""",
+                {"now": store.now(), "since": store.now() - policy.appeal_days * DAY_SECONDS, "dataset_id": dataset_id},
+            ).rowcount
         )

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import consensus, formats, gold, reviewers, sanctions, similarity
+from factory.intake import conflicts, consensus, deals, formats, gold, reviewers, sanctions, similarity
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -44,57 +44,77 @@ SILENCE = {
 }
 WHY = REASONS | SILENCE  # every reason that a decision can have
 
-# Waiting, of others, not judged by :me yet, of no cluster in which :me has an example, and without a declared conflict.
+MANY = 1_000  # more than so many waiting examples are not counted
+
+# Waiting, of others, dealt to :me and not judged by :me yet, of no cluster in which :me has an example, and without a
+# conflict, declared or detected. `dealt` is deals.learn's; what :me said a moment ago and could still take back is not
+# asked again.
 OPEN = """
-    from example_states s join examples e on e.id = s.example_id
-    where s.dataset_id = :dataset_id and s.state = 'waiting' and s.person_id <> :me
-        and not exists (select 1 from verdicts where example_id = s.example_id and reviewer_id = :me)
-        and not exists (select 1 from review_conflicts where example_id = s.example_id and reviewer_id = :me)
-        and not exists (select 1 from examples mine where mine.cluster_id = s.cluster_id and mine.person_id = :me)
+    from waiting_examples w
+    where w.dataset_id = :dataset_id and w.person_id <> :me
+        and not exists (select 1 from verdicts where example_id = w.example_id and reviewer_id = :me)
+        and not exists (select 1 from review_conflicts where example_id = w.example_id and reviewer_id = :me)
+        and not exists (select 1 from detected_conflicts
+            where reviewer_id = :me and author_id = w.person_id and lifted_at is null)
+        and not exists (select 1 from held_verdicts where reviewer_id = :me and example_id = w.example_id)
+        and not exists (select 1 from examples mine where mine.cluster_id = w.cluster_id and mine.person_id = :me)
+        and dealt(w.example_id, w.since)
+"""
+NEXT = "order by w.verdicts desc, w.likeness, w.example_id"
+SHOWN = """
+    select e.id as example_id, e.dataset_id, e.content, e.created_at,
+        (select json_group_array(json_object('code', code, 'sentence', sentence)) from findings f
+         where f.example_id = e.id) as hints
+    from examples e where e.id in (select value from json_each(?))
 """
 
 
 def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -> list[dict[str, Any]]:
-    """What waits for this reviewer, closest to its decision first, then oldest; nobody's names in it.
+    """What waits for this reviewer: closest to its decision first, then what is least like others, then oldest; no names.
 
-    Now and then the first is gold (see `gold.due`): settled already, and in nothing different from the others.
+    Now and then the first is gold (see `gold.due`): settled already, and in nothing different from the others. What is in
+    nobody's power to choose: of many reviewers each is dealt a part (see `deals`).
 
     Dictionaries with example_id, dataset_id, content, messages, created_at and hints: findings that do not refuse.
     Raises NotAllowed without the role reviewer.
     """
     sanctions.may_review(db, reviewer)
-    shown = (
-        "select s.example_id, s.dataset_id, e.content, s.created_at,"
-        " (select json_group_array(json_object('code', code, 'sentence', sentence)) from findings f"
-        "  where f.example_id = e.id) as hints"
+    _, policy = policies.current(db, dataset_id)
+    deals.learn(db, reviewer.id, policy)
+    found = store.rows(
+        db, f"select w.example_id {OPEN} {NEXT} limit :limit", dataset_id=dataset_id, me=reviewer.id, limit=limit
     )
-    order = "order by (select count(*) from verdicts v where v.example_id = e.id) desc, s.example_id limit :limit"
-    found = store.rows(db, f"{shown} {OPEN} {order}", dataset_id=dataset_id, me=reviewer.id, limit=limit)
-    settled = gold.due(db, dataset_id, reviewer=reviewer, policy=policies.current(db, dataset_id)[1]) if found else None
+    ids = [record["example_id"] for record in found]
+    settled = gold.due(db, dataset_id, reviewer=reviewer, policy=policy) if ids else None
     if settled is not None:
-        joined = "from example_states s join examples e on e.id = s.example_id where s.example_id = ?"
-        found = [*store.rows(db, f"{shown} {joined}", settled), *found][:limit]
+        ids = [settled, *ids][:limit]
+    shown = {record["example_id"]: record for record in store.rows(db, SHOWN, json.dumps(ids))}
     return [
-        {**record, "messages": formats.messages(record["content"]), "hints": json.loads(record["hints"])} for record in found
+        {**shown[id], "messages": formats.messages(shown[id]["content"]), "hints": json.loads(shown[id]["hints"])}
+        for id in ids
     ]
 
 
 def remaining(db: Database, dataset_id: int, *, reviewer: Person) -> int:
-    """How many examples wait for this reviewer."""
+    """How many examples wait for this reviewer; 1,000 stands for that many or more."""
     people.need(reviewer, "reviewer")
-    return int(store.value(db, f"select count(*) {OPEN}", dataset_id=dataset_id, me=reviewer.id))
+    deals.learn(db, reviewer.id, policies.current(db, dataset_id)[1])
+    counted = f"select count(*) from (select 1 {OPEN} limit {MANY})"
+    return int(store.value(db, counted, dataset_id=dataset_id, me=reviewer.id))
 
 
 def waiting_anywhere(db: Database, *, reviewer: Person) -> list[dict[str, Any]]:
-    """The datasets in which something waits for this reviewer: dataset_id, slug, title, waiting."""
+    """The datasets in which something waits for this reviewer: dataset_id, slug, title, waiting (as `remaining` counts)."""
     people.need(reviewer, "reviewer")
-    everywhere = OPEN.replace("s.dataset_id = :dataset_id", "true")
-    return store.rows(
-        db,
-        f"select d.id as dataset_id, d.slug, d.title, count(*) as waiting from (select s.dataset_id {everywhere}) open"
-        " join datasets d on d.id = open.dataset_id group by d.id order by waiting desc, d.id",
-        me=reviewer.id,
-    )
+    found = [
+        {**dataset, "waiting": remaining(db, dataset["dataset_id"], reviewer=reviewer)}
+        for dataset in store.rows(
+            db,
+            "select id as dataset_id, slug, title from datasets d"
+            " where exists (select 1 from waiting_examples where dataset_id = d.id)",
+        )
+    ]
+    return sorted((one for one in found if one["waiting"]), key=lambda one: (-one["waiting"], one["dataset_id"]))
 
 
 def neighbours(db: Database, example_id: int, *, reviewer: Person) -> dict[str, Any] | None:
@@ -127,19 +147,14 @@ def decide(
     Raises NotAllowed for one's own example or a cluster one contributed to, Conflict for a second verdict or when it is
     settled already, Invalid, NotFound.
     """
-    sanctions.may_review(db, reviewer)
-    _need_valid(decision, reason, note)
     with store.writing(db):
-        found = judgeable(db, example_id, reviewer)
-        if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
-            raise Conflict("You judged this example already; the next one waits.")
+        state = may_decide(db, example_id, reviewer=reviewer, decision=decision, reason=reason, note=note)
+        found = store.row(db, "select dataset_id, person_id from examples where id = ?", example_id) or {}
         reason = None if decision == "accept" else reason
-        _, policy = policies.current(db, found["dataset_id"])
-        if found["state"] != "waiting" and example_id == gold.due(db, found["dataset_id"], reviewer=reviewer, policy=policy):
+        if state != "waiting":
             gold.record(db, example_id, reviewer=reviewer, decision=decision, reason=reason, note=note, seconds=seconds)
-            return str(found["state"])
-        if found["state"] != "waiting":
-            raise Conflict(f"Example {example_id} is {found['state']} already; the next one waits.")
+            conflicts.look(db, reviewer.id, found["person_id"])
+            return state
         verdict = {
             "example_id": example_id,
             "reviewer_id": reviewer.id,
@@ -150,7 +165,26 @@ def decide(
             "at": store.now(),
         }
         store.insert(db, "verdicts", verdict)
-        return _settle(db, example_id, policy)
+        conflicts.look(db, reviewer.id, found["person_id"])
+        return _settle(db, example_id, policies.current(db, found["dataset_id"])[1])
+
+
+def may_decide(
+    db: Database, example_id: int, *, reviewer: Person, decision: str, reason: str | None = None, note: str = ""
+) -> str:
+    """The state of an example that this verdict would be given on: waiting, or that of a gold item. Raises as `decide`."""
+    sanctions.may_review(db, reviewer)
+    _need_valid(decision, reason, note)
+    found = judgeable(db, example_id, reviewer)
+    if store.value(db, "select 1 from verdicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
+        raise Conflict("You judged this example already; the next one waits.")
+    _, policy = policies.current(db, found["dataset_id"])
+    if found["state"] != "waiting":
+        if example_id != gold.due(db, found["dataset_id"], reviewer=reviewer, policy=policy):
+            raise Conflict(f"Example {example_id} is {found['state']} already; the next one waits.")
+        return str(found["state"])
+    deals.need_dealt(db, reviewer.id, example_id, found["created_at"], policy)
+    return "waiting"
 
 
 def _need_valid(decision: str, reason: str | None, note: str) -> None:
@@ -177,21 +211,23 @@ def judgeable(db: Database, example_id: int, reviewer: Person) -> dict[str, Any]
         raise NotAllowed("You offered an example that is nearly the same; somebody else judges this one.")
     if store.value(db, "select 1 from review_conflicts where example_id = ? and reviewer_id = ?", example_id, reviewer.id):
         raise NotAllowed("You declared a conflict with this example; somebody else judges it.")
+    if kind := conflicts.tied(db, reviewer.id, found["person_id"]):
+        raise NotAllowed(f"Somebody else judges this one. {conflicts.KINDS[kind]} A curator can lift that.")
     return found
 
 
 def verdicts_on(db: Database, example_id: int) -> list[dict[str, Any]]:
-    """The verdicts on an example, each with how often its reviewer is right."""
+    """The verdicts on an example, each with how far its reviewer is trusted (see `consensus`)."""
     found = store.rows(
         db, "select id, reviewer_id, decision, reason from verdicts where example_id = ? order by id", example_id
     )
-    return [{**verdict, "accuracy": reviewers.accuracy(db, verdict["reviewer_id"]).value} for verdict in found]
+    return [{**verdict, "trust": reviewers.accuracy(db, verdict["reviewer_id"]).trust} for verdict in found]
 
 
 def _settle(db: Database, example_id: int, policy: Policy) -> str:
     verdicts = verdicts_on(db, example_id)
     outcome = consensus.settled(
-        [(verdict["decision"], verdict["accuracy"]) for verdict in verdicts],
+        [(verdict["decision"], verdict["trust"]) for verdict in verdicts],
         quorum=policy.quorum, at_most=policy.quorum_at_most, confidence=policy.confidence,
     )  # fmt: skip
     return "waiting" if outcome is None else write(db, example_id, outcome, verdicts, by="review")

@@ -26,7 +26,7 @@ from sqlite_utils import Database
 from factory.base import store
 from factory.base.errors import Conflict, DiskFull, FactoryError, Invalid, Unavailable
 from factory.base.settings import ROOT, Settings
-from factory.intake import deadlines, formats
+from factory.intake import deadlines, formats, held
 from factory.training import (
     beside,
     checkpoints,
@@ -65,10 +65,7 @@ def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threadi
             signal.signal(number, lambda *_: stop.set())
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
-        with (
-            FileLock(_lock(settings), timeout=2),
-            store.connect(settings) as db,
-        ):  # two seconds: `alive` holds it for a moment
+        with FileLock(_lock(settings), timeout=2), store.connect(settings) as db:  # two seconds: `alive` holds it a moment
             trainer: Trainer | None = None
             sights: watch.Sights = {}
             rounds_at = 0.0
@@ -101,6 +98,7 @@ def alive(settings: Settings) -> bool:
 def _look_round(db: Database, settings: Settings, trainer: Trainer | None, sights: watch.Sights) -> Trainer | None:
     """One turn: notice who died or is stuck, and start the next queued run when nobody works."""
     try:
+        held.let_go(db)
         left = None
         if trainer is not None and trainer[1].poll() is not None:
             _took_its_leave(db, settings, *trainer)
