@@ -157,7 +157,9 @@ def test_every_decision_rests_on_two_agreeing_verdicts_of_demo_reviewers(filled:
         verdicts = store.rows(
             db, "select reviewer_id from verdicts where id in (select value from json_each(?))", decision["verdict_ids"]
         )
-        assert len({verdict["reviewer_id"] for verdict in verdicts} & reviewers) == 2
+        asked = store.value(db, "select count(*) from verdicts where example_id = ?", decision["example_id"])
+        # Where each of the three says something else, the most probable stands.
+        assert len({verdict["reviewer_id"] for verdict in verdicts} & reviewers) == 2 or asked == 3
 
 
 def test_everybody_invented_is_labelled_so(filled: dict, db: Database) -> None:

@@ -37,7 +37,7 @@ GUIDELINES = (
     " of its documentation, and how it is called, exactly as `inspect.signature` gives it. Finish every sentence."
     " Copies of what is here already are not wanted."
 )
-POLICY = Policy(daily_base_examples=400)
+POLICY = Policy(daily_base_examples=400, quorum_at_most=3)  # there are three reviewers
 # Which places are gold follows from an installation's own secret; the demo's outcome must not.
 WHILE_FILLED = replace(POLICY, gold_share=0)
 CAREFUL_ROWS, PROLIFIC_GOOD_ROWS, PROLIFIC_SLOPPY_ROWS, COPIED_ROWS, COPIERS_OWN_ROWS, NOISE_ROWS = 150, 190, 90, 60, 10, 60
