@@ -90,7 +90,7 @@ def test_what_was_predicted_stands_beside_what_was_measured_on_the_page_of_a_run
     assert line["error_percent"] == 100.0
 
 
-def test_a_mixture_of_versions_is_estimated_as_one_and_not_tried(
+def test_a_mixture_of_versions_is_estimated_as_one_and_tried_as_one(
     db: Database, settings: Settings, house: Any, door: TestClient
 ) -> None:
     version_id = house["version"]["id"]
@@ -100,16 +100,20 @@ def test_a_mixture_of_versions_is_estimated_as_one_and_not_tried(
     assert twice.json()["estimate"]["tokens_per_epoch"] == 2 * alone["tokens_per_epoch"]
     named_twice = door.post("/estimate", json={**ASKED, "more": [{"dataset": "questions"}]})
     assert "named twice" in named_twice.json()["error"]
-    refused = door.post("/preflight", json={**ASKED, "weight": 2.0})
-    assert refused.status_code == 422
-    assert "one version" in refused.json()["error"]
-    with pytest.raises(Invalid, match="one version"):
-        preflight.begin(
-            db, settings, version_id=version_id, recipe=TINY, person=house["builder"], more=[(version_id + 1, 1.0)]
-        )
-    assert door.get("/preflight").json() is None
-    wide(db, settings, version_id)
+    with pytest.raises(Invalid, match="named twice"):
+        preflight.begin(db, settings, version_id=version_id, recipe=TINY, person=house["builder"], more=[(version_id, 1.0)])
     mixed = {"version_id": version_id, "recipe": TINY, "weight": 2.0}
+    preflight.work(db, settings, person=house["builder"], **mixed)
+    tried = preflight.found(db, settings, **mixed)
+    assert tried is not None
+    assert preflight.found(db, settings, version_id=version_id, recipe=TINY) is None  # nobody tried it alone
+    assert runs.estimate_for(db, settings, **mixed).measured
+
+
+def test_a_mixture_that_does_not_fit_is_mended_as_one(db: Database, settings: Settings, house: Any) -> None:
+    version_id = house["version"]["id"]
+    mixed = {"version_id": version_id, "recipe": TINY, "weight": 2.0}
+    wide(db, settings, version_id)
     change = forecast.change_that_fits(db, settings, **mixed)
     assert change is not None
     assert runs.estimate_for(db, settings, **{**mixed, "recipe": change.recipe}).fits != "no"

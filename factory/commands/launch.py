@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from factory.commands.desk import Desk, file_at, say, version_named
-from factory.commands.training import recipe_typed, tried
+from factory.commands.desk import Desk, file_at, say
+from factory.commands.training import data_typed, recipe_typed, tried
 from factory.training import forecast, recipes
 from factory.training import preflight as preflights
 
 
 def estimate(desk: Desk, arguments: argparse.Namespace) -> None:
     """Say what a run would take here, how sure that is, and what makes it fit."""
-    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(desk.db, arguments)
-    answer = forecast.card(desk.db, desk.settings, version_id=version["id"], recipe=recipe)
+    answer = forecast.card(desk.db, desk.settings, recipe=recipe_typed(desk.db, arguments), **data_typed(desk.db, arguments))
     guess = answer["estimate"]
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in guess["memory_parts"].items())
     lines = [
@@ -31,12 +30,15 @@ def estimate(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def preflight(desk: Desk, arguments: argparse.Namespace) -> None:
     """Try the longest packs of a recipe in a process of its own; later estimates use what they took."""
-    version, recipe = version_named(desk.db, arguments.dataset), recipe_typed(desk.db, arguments)
-    found = tried(desk, version["id"], recipe)
+    found = tried(desk, recipe_typed(desk.db, arguments), **data_typed(desk.db, arguments))
     say(desk, found, found["verdict"])
 
 
 def rehearse(desk: Desk, arguments: argparse.Namespace) -> None:
     """Do the preflight that `preflight.begin` started, in this process."""
     text = file_at(desk.settings.home / "preflight" / "recipe.yaml").read_text(encoding="utf-8")
-    preflights.work(desk.db, desk.settings, version_id=arguments.version, recipe=recipes.from_yaml(text), person=desk.person)
+    (version_id, weight), *more = ((int(each), float(times)) for each, times in (v.split(":") for v in arguments.versions))
+    preflights.work(
+        desk.db, desk.settings, version_id=version_id, weight=weight, more=more, recipe=recipes.from_yaml(text),
+        person=desk.person,
+    )  # fmt: skip

@@ -18,23 +18,22 @@ from factory import terminal
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
 from factory.commands.desk import Desk, file_at, fraction_told, say, told, versions_named
-from factory.training import preflight, presets, recipes, runs
+from factory.training import mixture, preflight, presets, recipes, runs
 from factory.training import worker as workers
 
 
 def train(desk: Desk, arguments: argparse.Namespace) -> int:
     """Queue a run and follow it to its credits, with a worker of its own where none is alive."""
-    recipe = recipe_typed(desk.db, arguments)
-    (version, weight), *more = versions_named(desk.db, _datasets_typed(arguments))
-    rows = version["row_count"] + sum(other["row_count"] for other, _ in more)
-    mixed: dict[str, Any] = {"weight": weight, "more": [(other["id"], times) for other, times in more]}
-    for warning in recipes.warnings(recipe, rows, held_out=bool(version["held_out_root"])):
+    recipe, data = recipe_typed(desk.db, arguments), data_typed(desk.db, arguments)
+    versions = mixture.checked(desk.db, [(data["version_id"], data["weight"]), *data["more"]])
+    rows = sum(version["row_count"] for version in versions)
+    for warning in recipes.warnings(recipe, rows, held_out=bool(versions[0]["held_out_root"])):
         told(f"Note: {warning}")
     if arguments.preflight:
-        told(tried(desk, version["id"], recipe, **mixed)["verdict"])
+        told(tried(desk, recipe, **data)["verdict"])
     run_id = runs.create(
-        desk.db, person=desk.person, version_id=version["id"], recipe=recipe, name=arguments.name, settings=desk.settings,
-        anyway=arguments.anyway, **mixed,
+        desk.db, person=desk.person, recipe=recipe, name=arguments.name, settings=desk.settings, anyway=arguments.anyway,
+        **data,
     )  # fmt: skip
     if arguments.detach:
         run = runs.get(desk.db, run_id)
@@ -43,12 +42,20 @@ def train(desk: Desk, arguments: argparse.Namespace) -> int:
     return _follow(desk, run_id)
 
 
-def tried(desk: Desk, version_id: int, recipe: recipes.Recipe, **mixed: Any) -> dict[str, Any]:
+def data_typed(db: Database, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The versions that were typed, or that the recipe's file names, as `runs.create` takes them: version_id, weight, more.
+
+    Raises NotFound, Invalid.
+    """
+    (version, weight), *more = versions_named(db, _datasets_typed(arguments))
+    return {"version_id": version["id"], "weight": weight, "more": [(other["id"], times) for other, times in more]}
+
+
+def tried(desk: Desk, recipe: recipes.Recipe, **data: Any) -> dict[str, Any]:
     """Do a preflight and wait for it, telling how far it is."""
     tell = fraction_told(quiet=desk.json)
     return preflight.wait(
-        desk.db, desk.settings, version_id=version_id, recipe=recipe, person=desk.person,
-        progress=lambda share, words: tell(words, share), **mixed,
+        desk.db, desk.settings, recipe=recipe, person=desk.person, progress=lambda share, words: tell(words, share), **data,
     )  # fmt: skip
 
 

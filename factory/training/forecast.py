@@ -74,10 +74,16 @@ def ground(
     model = models.get(settings, model_name)
     counted, root = _token_counts(db, settings, version_id, model), datasets.version(db, version_id)["root"]
     if more or weight != 1:
-        mixed = [(counted["rows"], weight)]
-        mixed += [(_token_counts(db, settings, other, model)["rows"], times) for other, times in more]
-        counted, root = {**counted, "rows": mixture.in_epoch(mixed)}, f"{root}, mixed"  # measured alone, it tells less
+        sources = [(version_id, weight), *more]
+        mixed = [(_token_counts(db, settings, one, model)["rows"], times) for one, times in sources]
+        counted, root = {**counted, "rows": mixture.in_epoch(mixed)}, mixture.root(db, sources)
     return Ground(model, machine_now(db, settings), root, counted)
+
+
+def lengths(db: Database, settings: Settings, *, version_id: int, model: dict[str, Any]) -> list[int]:
+    """The tokens of each row of a version in its order, as counted quickly. Raises NotFound."""
+    rows: list[int] = _token_counts(db, settings, version_id, model)["rows"]
+    return rows
 
 
 def estimate_for(

@@ -7,6 +7,7 @@ module alone writes run_sources.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import random
 from collections import defaultdict
@@ -62,6 +63,12 @@ def checked(db: Database, sources: Sources) -> list[dict[str, Any]]:
     if problems:
         raise Invalid(list(dict.fromkeys(problems)))
     return found
+
+
+def root(db: Database, sources: Sources) -> str:
+    """A name for exactly these versions with these weights in this order. Raises NotFound."""
+    parts = [f"{datasets.version(db, version_id)['root']}:{float(weight):g}" for version_id, weight in sources]
+    return "mixed " + hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def write(db: Database, run_id: int, sources: Sources) -> None:

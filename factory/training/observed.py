@@ -47,17 +47,18 @@ def record(
     db: Database,
     *,
     person: Person,
-    version: dict[str, Any],
+    version_id: int,
+    version_root: str,
     recipe: Recipe,
     model: dict[str, Any],
     machine: dict[str, Any],
     measured: dict[str, Any],
 ) -> int:
-    """Keep what a preflight measured; its id."""
+    """Keep what a preflight measured; its id. `version_root` names the version, or the mixture that begins with it."""
     kept = {
         "person_id": person.id,
-        "version_id": version["id"],
-        "version_root": version["root"],
+        "version_id": version_id,
+        "version_root": version_root,
         "model_hash": model["hash"],
         "cost_hash": cost_hash(recipe),
         "recipe": json.dumps(to_dict(recipe), sort_keys=True),

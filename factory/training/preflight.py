@@ -29,7 +29,6 @@ from factory.base import people
 from factory.base.errors import Conflict, FactoryError, Invalid, NotAllowed, Unavailable
 from factory.base.people import Person
 from factory.base.settings import ROOT, Settings
-from factory.intake import datasets
 from factory.training import device, forecast, mixture, models, observed, recipes
 from factory.training.machine import machine, trainer_environment
 from factory.training.recipes import Recipe
@@ -54,20 +53,21 @@ def begin(
     trains, Unavailable.
     """
     people.need(person, "builder")
-    if more or weight != 1:
-        raise Invalid("A preflight tries the rows of one version with weight 1; ask for one of each version, or for none.")
+    sources = [(version_id, weight), *more]
+    versions = mixture.checked(db, sources)
     model = models.get(settings, recipe.base_model)
     problems = recipes.problems(recipe, machine=machine(settings), model=model)
     if problems:
         raise Invalid(problems)
-    if not datasets.version(db, version_id)["row_count"]:
+    if not any(version["row_count"] for version in versions):
         raise Invalid("This dataset version has no rows to try; freeze one that has.")
     clear(settings)
     busy = device.holder(settings)
     if busy:
         raise Conflict(f"{busy.words} and would spoil the measuring; try when it has ended, or start without a preflight.")
     folder = _folder(settings)
-    command = [sys.executable, "-m", "factory", "rehearse", str(version_id), "--as", person.name]
+    named = [f"{each}:{times:g}" for each, times in sources]
+    command = [sys.executable, "-m", "factory", "rehearse", *named, "--as", person.name]
     try:
         folder.mkdir(parents=True)
         (folder / "recipe.yaml").write_text(recipes.to_yaml(recipe), encoding="utf-8")
@@ -183,15 +183,23 @@ def wait(
     if ended:
         _sweep(settings)
         raise Unavailable(ended["ended"])
-    result = found(db, settings, version_id=version_id, recipe=recipe)
+    result = found(db, settings, version_id=version_id, recipe=recipe, weight=weight, more=more)
     if result is None:
         raise Unavailable("The preflight was stopped before it had measured anything; begin it again.")
     return result
 
 
-def found(db: Database, settings: Settings, *, version_id: int, recipe: Recipe) -> dict[str, Any] | None:
+def found(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> dict[str, Any] | None:
     """The preflight that holds for this very choice here: id, at, measured and verdict; None where there is none."""
-    here = forecast.ground(db, settings, version_id=version_id, model_name=recipe.base_model)
+    here = forecast.ground(db, settings, version_id=version_id, model_name=recipe.base_model, weight=weight, more=more)
     row = observed.find(db, version_root=here.version_root, recipe=recipe, model=here.model, machine=here.machine)
     if row is None:
         return None
@@ -217,13 +225,22 @@ def verdict(measured: dict[str, Any], fits: str) -> str:
     )
 
 
-def work(db: Database, settings: Settings, *, version_id: int, recipe: Recipe, person: Person) -> int:
+def work(
+    db: Database,
+    settings: Settings,
+    *,
+    version_id: int,
+    recipe: Recipe,
+    person: Person,
+    weight: float = 1.0,
+    more: mixture.Sources = (),
+) -> int:
     """Do a preflight in this process and record it; the id of its row. Raises what `rehearsal.measure` raises.
 
     Raises Conflict where somebody else computes on this machine.
     """
     people.need(person, "builder")
-    version = datasets.version(db, version_id)
+    versions = mixture.checked(db, [(version_id, weight), *more])
     _first_to_be_killed()
     about = _about(os.getpid(), version_id, recipe, person, 0.0, "starting")
 
@@ -232,15 +249,21 @@ def work(db: Database, settings: Settings, *, version_id: int, recipe: Recipe, p
 
     try:
         with device.held(settings, "preflight", "A preflight is under way"):
-            here = forecast.ground(db, settings, version_id=version_id, model_name=recipe.base_model)
+            here = forecast.ground(
+                db, settings, version_id=version_id, model_name=recipe.base_model, weight=weight, more=more
+            )
+            counts = [
+                tokens
+                for version in versions
+                for tokens in forecast.lengths(db, settings, version_id=version["id"], model=here.model)
+            ]
             from factory.training import rehearsal
 
-            measured = rehearsal.measure(
-                db, settings, version=version, recipe=recipe, counts=here.counted["rows"], tell=tell
-            )
+            measured = rehearsal.measure(db, settings, versions=versions, recipe=recipe, counts=counts, tell=tell)
             made = observed.record(
-                db, person=person, version=version, recipe=recipe, model=here.model, machine=here.machine, measured=measured
-            )
+                db, person=person, version_id=version_id, version_root=here.version_root, recipe=recipe, model=here.model,
+                machine=here.machine, measured=measured,
+            )  # fmt: skip
     except FactoryError as problem:
         _write(settings, {**about, "ended": str(problem)})
         raise

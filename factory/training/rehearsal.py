@@ -47,19 +47,27 @@ class Chosen:
 
 
 def measure(
-    db: Database, settings: Settings, *, version: dict[str, Any], recipe: Recipe, counts: Sequence[int], tell: Tell
+    db: Database,
+    settings: Settings,
+    *,
+    versions: Sequence[dict[str, Any]],
+    recipe: Recipe,
+    counts: Sequence[int],
+    tell: Tell,
 ) -> dict[str, Any]:
-    """Train a few steps on the longest packs of a recipe and a version, and say what they took.
+    """Train a few steps on the longest packs of a recipe and its versions, and say what they took.
 
-    `counts` are the rows' lengths in tokens as counted quickly. Returns libraries_bytes, peak_bytes, longest_pack
-    (tokens), steps and held_out (packs as [tokens, labels], seconds), start_seconds, row_seconds, save_seconds,
-    checkpoint_bytes, and of the sampled rows tokens_factor, label_share, computed_share.
+    `counts` are their rows' lengths in tokens as counted quickly, one version after the other. Returns libraries_bytes,
+    peak_bytes, longest_pack (tokens), steps and held_out (packs as [tokens, labels], seconds), start_seconds, row_seconds,
+    save_seconds, checkpoint_bytes, and of the sampled rows tokens_factor, label_share, computed_share.
     Raises Invalid where no row can be trained on, Unavailable where memory or disk runs out.
     """
     tell(0.02, "reading the data")
     began = time.monotonic()
-    datasets.verify_version(db, version["id"])
-    content = [text for _, _, text in datasets.version_content(db, version["id"])]
+    version = versions[0]
+    for each in versions:
+        datasets.verify_version(db, each["id"])
+    content = [text for each in versions for _, _, text in datasets.version_content(db, each["id"])]
     verified = time.monotonic() - began
     import peft  # noqa: F401  (what follows is measured from here on)
     import transformers  # noqa: F401

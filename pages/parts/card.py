@@ -27,8 +27,7 @@ def show(db, person, version, more, recipe, problems) -> None:
     sliders.advise(recipe, version)
     for sentence in guess.notes:
         st.warning(sentence, icon=":material/lightbulb:")
-    if not more and mixed["weight"] == 1:
-        tried(db, person, version, recipe, guess)
+    tried(db, person, {"version_id": version["id"], **mixed}, recipe, guess)
     rates = recipes.planned_rates(recipe, guess.steps)
     st.plotly_chart(charts.schedule(rates), key="schedule", config=BARE)
     start.offer(db, person, (version, *more), recipe, mixed, may=guess.fits != "no")
@@ -68,8 +67,8 @@ def mend(db, version, recipe, guess, mixed) -> None:
         st.button("Make it fit", icon=":material/build:", on_click=sliders.begin_with, args=(change.recipe,))
 
 
-def tried(db, person, version, recipe, guess) -> None:
-    """A preflight: offered, under way with a way to stop it, or what it found."""
+def tried(db, person, data, recipe, guess) -> None:
+    """A preflight: offered, under way with a way to stop it, or what it found; `data` as `runs.create` takes it."""
     about = preflight.state(frame.settings())
     if about and about["under_way"]:
         trying()
@@ -77,7 +76,7 @@ def tried(db, person, version, recipe, guess) -> None:
     if about:
         st.warning(frame.plain(about["ended"]), icon=":material/error:")
         st.button("Understood", key="preflight-read", on_click=preflight.clear, args=(frame.settings(),))
-    found = preflight.found(db, frame.settings(), version_id=version["id"], recipe=recipe) if guess.measured else None
+    found = preflight.found(db, frame.settings(), recipe=recipe, **data) if guess.measured else None
     if found:
         st.success(found["verdict"], icon=":material/flight_takeoff:")
     elif guess.steps and st.button(
@@ -85,7 +84,7 @@ def tried(db, person, version, recipe, guess) -> None:
         help="Trains a few steps on the longest rows in a process of its own and keeps nothing but what it measured.",
     ):  # fmt: skip
         with frame.trying():
-            preflight.begin(db, frame.settings(), version_id=version["id"], recipe=recipe, person=person)
+            preflight.begin(db, frame.settings(), recipe=recipe, person=person, **data)
             st.rerun()
 
 
