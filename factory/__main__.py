@@ -14,14 +14,16 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from factory import __version__
+from factory.commands import words as typed
+from factory.commands.words import Commands
+from factory.commands.words import group as _group
+from factory.commands.words import leaf as _leaf
 
 if TYPE_CHECKING:
     from factory.commands.desk import Desk
-
-Commands = Any  # argparse's own type of a set of sub-commands is private
 
 
 def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
@@ -33,25 +35,11 @@ def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
     _people(commands)
     _datasets(commands)
     _rows(commands)
+    typed.drafts(commands)
     _training(commands, with_knobs=with_knobs)
     _searches(commands)
     _results(commands)
     return top
-
-
-def _leaf(commands: Commands, name: str, does: str, help: str, *, hidden: bool = False) -> argparse.ArgumentParser:
-    """One command; `does` is the module of factory/commands and the function in it."""
-    shown = {} if hidden else {"help": help}
-    made = commands.add_parser(name, description=help[0].upper() + help[1:] + ".", **shown)
-    made.add_argument("--json", action="store_true", help="answer in JSON")
-    made.add_argument("--as", dest="who", metavar="NAME", help="who acts (default: the maintainer of this installation)")
-    made.set_defaults(does=does)
-    return made
-
-
-def _group(commands: Commands, name: str, help: str) -> Commands:
-    made = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    return made.add_subparsers(metavar="COMMAND", required=True)
 
 
 def _house(commands: Commands) -> None:

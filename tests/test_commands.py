@@ -200,7 +200,7 @@ def test_as_says_who_acts_and_their_roles_count(run: Run, capitals: Path) -> Non
 def test_check_names_each_bad_row_and_writes_nothing(run: Run, capitals: Path) -> None:
     code, out, _ = run("check", capitals, "--dataset", "capitals")
     assert code == 0
-    assert "row     3" in out
+    assert "     3  refused" in out
     assert "row     4" in out
     assert "2 of 4 rows are good" in out
     assert json.loads(run("datasets", "show", "capitals", "--json")[1])["waiting"] == 0

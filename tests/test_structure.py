@@ -35,9 +35,10 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
     "credit": "gradients attribution book freezes ledger leaderboards verify",
-    "api": "caller limit shapes queue routes versions tokens comparing review seen launch reproductions searching"
+    "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
     " withdrawing",
-    "commands": "desk people rows versions training queue launch tokens reproducing comparing seen search results house"
+    "commands": "words desk drafts people rows versions training queue launch tokens reproducing comparing seen"
+    " search results house"
     " withdrawing needing",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}

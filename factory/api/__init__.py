@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from factory import __version__
 from factory.api import (
     comparing,
+    drafts,
     launch,
     limit,
     queue,
@@ -72,7 +73,7 @@ def application(settings: Settings) -> FastAPI:
     for exact in (reproductions, queue):  # before `/runs/{id}/{wish}`, which is less exact
         made.include_router(exact.routes, responses=REFUSALS)
     made.include_router(routes, responses=REFUSALS)
-    for more in (comparing, launch, review, searching, seen, tokens, versions, withdrawing):
+    for more in (comparing, drafts, launch, review, searching, seen, tokens, versions, withdrawing):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

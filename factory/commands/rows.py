@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from factory.base import people
@@ -98,25 +99,26 @@ def check(desk: Desk, arguments: argparse.Namespace) -> int:
     reading = _read(desk, arguments)
     judged = contributions.preflight(desk.db, dataset["id"], person=desk.person, rows=reading.rows)
     good = sum(not verdict.refused for verdict in judged)
-    records = [
-        {
-            "row": verdict.position + 1,
-            "verdict": "refused" if verdict.refused else "good" if verdict.quota_ok else "good, tomorrow",
-            "what was found": " ".join(finding.sentence for finding in verdict.findings),
-            "starts": _beginning(verdict.content),
-        }
-        for verdict in judged
-        if arguments.all or verdict.refused or verdict.findings
-    ]  # fmt: skip
     allowed = contributions.allowance(desk.db, dataset["id"], desk.person)
     words = (
         f"{good} of {len(judged)} rows are good ({reading.shape} in {reading.container});"
         f" you may submit {allowed.left} today. {allowed.because}"
     )
-    listed = "\n".join(f"row {r['row']:>5}  {r['verdict']:<14}  {r['what was found'] or r['starts']}" for r in records)
+    listed = "\n".join(_findings([v for v in judged if arguments.all or v.refused or v.findings]))
     data = {"good": good, "rows": judged, "shape": reading.shape, "container": reading.container, "allowance": allowed}
     say(desk, data, f"{listed}\n{words}".strip())
     return 0 if good else 1
+
+
+def _findings(judged: list[contributions.Judged]) -> Iterator[str]:
+    """A table with one line a finding; a row without any shows how it begins."""
+    if judged:
+        yield f"{'row':>6}  {'verdict':<14}  {'code':<20}  what was found"
+    for verdict in judged:
+        word = "refused" if verdict.refused else "good" if verdict.quota_ok else "good, tomorrow"
+        found = [(finding.code, finding.sentence) for finding in verdict.findings]
+        for code, sentence in found or [("", _beginning(verdict.content))]:
+            yield f"{verdict.position + 1:>6}  {word:<14}  {code:<20}  {sentence}".rstrip()
 
 
 def _beginning(content: str | None) -> str:
