@@ -201,7 +201,7 @@ def test_check_names_each_bad_row_and_writes_nothing(run: Run, capitals: Path) -
     code, out, _ = run("check", capitals, "--dataset", "capitals")
     assert code == 0
     assert "     3  refused" in out
-    assert "row     4" in out
+    assert "     4  refused" in out
     assert "2 of 4 rows are good" in out
     assert json.loads(run("datasets", "show", "capitals", "--json")[1])["waiting"] == 0
 
