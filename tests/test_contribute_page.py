@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from factory.base import people, store
 from factory.base.people import Person
 from factory.base.settings import ROOT, Settings
-from factory.intake import contributions, datasets, drafts
+from factory.intake import contributions, datasets, drafts, provenance
 from factory.intake.policy import Policy
 from factory.sign_in import COOKIE
 from pages.parts import table
@@ -116,3 +116,69 @@ def test_the_draft_of_somebody_else_is_not_shown(db: Database, settings: Setting
     assert any("no draft" in each.value for each in shown.error)
     assert not any("secret plans" in str(each.value) for each in [*shown.markdown, *shown.caption, *shown.subheader])
     assert store.value(db, "select count(*) from drafts") == 1
+
+
+def dropped_in(settings: Settings, db: Database, person: Person, name: str, data: bytes) -> AppTest:
+    shown = visit(settings, db, person, way="File")
+    shown.file_uploader[0].upload(name, data, "application/octet-stream")
+    return shown.run()
+
+
+def test_a_file_whose_columns_are_not_known_is_mapped_by_hand_and_shows_what_would_become(
+    db: Database, settings: Settings, ada: Person, dataset: int
+) -> None:
+    lines = ["nummer\ttext_a\ttext_b", *(f"{n}\t{question}\t{answer}" for n, (question, answer) in enumerate(GOOD))]
+    shown = dropped_in(settings, db, ada, "fragen.tsv", "\n".join(lines).encode("cp1252"))
+    assert not shown.exception
+    assert any("Which column is which?" in each.value for each in shown.markdown)
+    assert drafts.listing(db, ada) == [], "no row is made before somebody said what the columns are"
+    shown.selectbox(key="column-question").select("text_a")
+    shown = shown.selectbox(key="column-answer").select("text_b").run()
+    (preview,) = (each.value for each in shown.dataframe if "question" in each.value.columns)
+    assert list(preview["question"]) == [question for question, _ in GOOD]
+    assert list(preview["answer"]) == [answer for _, answer in GOOD]
+    done = button(shown, "Use these columns").click().run()
+    assert not done.exception
+    (draft,) = drafts.listing(db, ada)
+    assert (draft["rows"], draft["clean"], draft["file_name"]) == (4, 4, "fragen.tsv")
+    assert done.query_params["draft"] == str(draft["id"])
+
+
+def test_rows_of_a_document_are_confirmed_one_by_one_beside_their_passage(
+    db: Database, settings: Settings, ada: Person, dataset: int
+) -> None:
+    text = (
+        "# Paths\n\n## What does os.path.join do?\n\n"
+        + GOOD[0][1]
+        + "\n\nA closing word that nobody needs to learn at all.\n"
+    )
+    text = text.replace("\n\nA closing", "\n\n## Rest\n\nA closing")
+    shown = dropped_in(settings, db, ada, "notes.md", text.encode())
+    assert not shown.exception
+    (draft,) = drafts.listing(db, ada)
+    assert draft["to_confirm"] == draft["rows"] == 2
+    assert any("notes.md" in each.value and "line" in each.value for each in shown.caption), "the place it comes from"
+    assert any(GOOD[0][1] in each.value for each in shown.text), "and the passage itself"
+    assert button(shown, "Submit 0 good rows").disabled
+    shown.text_area(key=f"confirm-q-{draft['id']}-0").input("What does os.path.join do with its parts?")
+    shown = button(shown.run(), "Confirm").click().run()
+    shown = button(shown, "Leave it out").click().run()
+    assert not shown.exception
+    (left,) = drafts.listing(db, ada)
+    assert (left["to_confirm"], left["clean"], left["dropped"]) == (0, 1, 1)
+    next(each for each in shown.checkbox if each.label.startswith("I may give")).check().run()
+    sent = button(shown, "Submit 1 good row").click().run()
+    assert not sent.exception
+    kept = contributions.mine(db, ada)[0]
+    place = provenance.of(db, kept["example_id"])
+    assert place is not None
+    assert (place.file, place.unit, place.passage) == ("notes.md", "line", GOOD[0][1])
+
+
+def test_a_file_that_is_of_no_use_is_refused_in_one_sentence(
+    db: Database, settings: Settings, ada: Person, dataset: int
+) -> None:
+    shown = dropped_in(settings, db, ada, "empty.jsonl", b"\n\n")
+    assert not shown.exception
+    assert len(shown.error) == 1
+    assert drafts.listing(db, ada) == []

@@ -19,14 +19,10 @@ ORDER = [
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store attempts links passwords people",
-    "intake": "merkle licences policy documentation credentials national personal"
-    " languages phrases token_lengths"
-    " provenance packing decoding records json_rows native sandbox"
-    " tables transcripts columns containers formats documents proposals"
-    " turns meaning sanctions reports checks similarity"
-    " fit"
-    " standing allowances judging contributions drafts sending"
-    " consensus reviewers conflicts deals gold reviews held appeals deadlines"
+    "intake": "merkle licences policy documentation credentials national personal languages phrases token_lengths"
+    " provenance packing decoding records json_rows native sandbox tables transcripts columns containers formats"
+    " documents proposals turns meaning sanctions reports checks similarity fit standing allowances judging"
+    " contributions drafts sending opening consensus reviewers conflicts deals gold reviews held appeals deadlines"
     " demo_reviewers datasets proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
@@ -37,9 +33,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "credit": "gradients attribution book freezes ledger leaderboards verify",
     "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
     " withdrawing",
-    "commands": "words desk drafts people rows versions training queue launch tokens reproducing comparing seen"
-    " search results house"
-    " withdrawing needing",
+    "commands": "words desk drafts people rows versions training queue launch tokens reproducing comparing seen search"
+    " results house withdrawing needing",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

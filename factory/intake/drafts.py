@@ -181,6 +181,14 @@ def at(db: Database, draft_id: int, positions: Sequence[int], *, person: Person)
     return [_shown(record) for record in found]
 
 
+def to_confirm(db: Database, draft_id: int, *, person: Person, after: int = -1) -> dict[str, Any] | None:
+    """The first row after this place that was proposed and nobody confirmed, with the keys of `rows`, or None."""
+    get(db, draft_id, person=person)
+    narrowed = f"{_WHOLE} where draft_id = ? and proposed and not dropped and position > ? order by position limit 1"
+    found = store.row(db, narrowed, draft_id, after)
+    return None if found is None else _shown(found)
+
+
 def check(
     db: Database, draft_id: int, *, person: Person, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:

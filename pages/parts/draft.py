@@ -7,7 +7,7 @@ import streamlit as st
 from factory.base.errors import NotFound
 from factory.intake import contributions, drafts
 from pages import frame
-from pages.parts import allowance, send, table, upload
+from pages.parts import allowance, confirm, send, table, upload
 
 FILTERS = {"all": "all", "refused": "refused", "hints": "hints", "clean": "clean", "to confirm": "to confirm",
            "edited": "mended", "dropped": "dropped"}  # fmt: skip
@@ -51,6 +51,8 @@ def whole(db, dataset, person, draft) -> None:
     read_as = f"Read as {draft['file_format']}: " if draft["file_format"] else ""
     into = f"For {dataset['title']}. {read_as}{upload.state(draft)}. {draft['note']}"
     about.caption(frame.plain(f"{into} Checked {frame.ago(draft['checked_at'])}."))
+    if draft["to_confirm"]:
+        confirm.whole(db, person, draft)
     rows(db, person, draft)
     left, right = st.columns([3, 2], gap="medium")
     with left:

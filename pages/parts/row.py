@@ -3,7 +3,7 @@
 import streamlit as st
 
 from factory.base.errors import FactoryError
-from factory.intake import checks, contributions, drafts
+from factory.intake import checks, contributions, drafts, provenance
 from pages import frame
 
 
@@ -20,19 +20,15 @@ def opened(db, person, draft, rows) -> None:
     if row is None:
         return
     with st.container(border=True):
-        if row["place"]:
-            st.caption(frame.plain(place(row["place"])))
+        place = provenance.said(row["place"])
+        if place:
+            st.caption(frame.plain(place.words()))
         for finding in row["findings"]:
             evidence(db, person, draft, row, finding)
         if row["messages"] is None:
             st.caption("What the file has there:")
             st.text(row["raw"] or "nothing")
         turns(db, person, draft, row)
-
-
-def place(said: dict) -> str:
-    """Where in the file a row stands."""
-    return ", ".join(f"{name} {value}" for name, value in said.items() if value not in (None, "") and name != "passage")
 
 
 def evidence(db, person, draft, row, finding) -> None:

@@ -1,34 +1,48 @@
 """Rows from a file into a draft; drafts that wait to be sent."""
 
+import io
+
 import streamlit as st
 
-from factory.intake import drafts, formats
+from factory.intake import drafts, formats, opening
 from pages import frame
+from pages.parts import mapping
 
-COLUMNS = "Columns: `messages`; `conversations`; `instruction`, `output`; `prompt`, `completion`; or `question`, `answer`."
+KINDS = "JSONL, JSON, CSV, TSV, Parquet, Excel, Markdown, text, Word or PDF; also compressed or zipped"
+ABOUT = (
+    "Rows are taken as they are where their columns are known (`messages`; `conversations`; `instruction`, `output`;"
+    " `prompt`, `completion`; `question`, `answer`), else you say which column is which. What could be rows of a document"
+    " you confirm one by one."
+)
 
 
 def whole(db, dataset, person) -> None:
     """The drafts there are, and a place to drop a file."""
     key = f"file-{st.session_state.get('files-taken', 0)}"
-    types = ["jsonl", "json", "csv", "tsv", "parquet", "gz", "zip"]
-    uploaded = st.file_uploader("JSONL, JSON, CSV, TSV or Parquet; also zipped", type=types, key=key)
+    uploaded = st.file_uploader(KINDS, key=key)
     if uploaded is None:
-        st.caption(COLUMNS)
+        st.caption(f"{ABOUT} {formats.limits(frame.settings())}")
         waiting(db, person)
         return
-    reading = formats.read(uploaded.getvalue(), name=uploaded.name, settings=frame.settings())
-    begin(db, dataset, person, uploaded.name, reading)
+    source = io.BytesIO(uploaded.getvalue())
+    with frame.trying(stop=True):
+        look = formats.look(source, name=uploaded.name, settings=frame.settings())
+    chosen = {}
+    if not look.certain:
+        chosen = mapping.screen(source, uploaded.name, look)
+        if chosen is None:
+            return
+    with frame.trying(), st.spinner("Reading the file"):
+        begin(db, dataset, person, uploaded.name, source, chosen)
 
 
-def begin(db, dataset, person, name, reading) -> None:
+def begin(db, dataset, person, name, source, chosen) -> None:
     """Keep what was read as a draft, and open it."""
-    draft_id = drafts.begin(
-        db, dataset["id"], person=person, rows=reading.rows, file_name=name,
-        file_format=f"{reading.container}/{reading.shape}", note=reading.note,
-    )  # fmt: skip
+    made = opening.begin(db, dataset["id"], person=person, source=source, name=name, settings=frame.settings(), **chosen)
     st.session_state["files-taken"] = st.session_state.get("files-taken", 0) + 1
-    st.query_params["draft"] = str(draft_id)
+    if len(made) > 1:
+        frame.done("The rows are one draft, what could become rows of the documents another.")
+    st.query_params["draft"] = str(made[0])
     st.rerun()
 
 
