@@ -30,9 +30,9 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
-    "credit": "gradients attribution book freezes ledger leaderboards verify",
+    "credit": "gradients attribution book freezes ledger leaderboards bounties rewards needs verify",
     "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
-    " withdrawing",
+    " withdrawing needing",
     "commands": "words desk drafts people rows versions training queue launch tokens reproducing comparing seen search"
     " results house withdrawing needing",
 }

@@ -20,6 +20,7 @@ from factory.api import (
     drafts,
     launch,
     limit,
+    needing,
     queue,
     reproductions,
     review,
@@ -64,6 +65,7 @@ def application(settings: Settings) -> FastAPI:
             {"name": "contribute", "description": "Look at rows before anything is spent, and submit them."},
             {"name": "review", "description": "Judge what waits, blind; checks, disputes, and how often you are right."},
             {"name": "datasets", "description": "Datasets, their frozen versions and the rows in these."},
+            {"name": "needs", "description": "What a dataset needs now: its map, thin topics, failed questions, bounties."},
             {"name": "runs", "description": "Start training runs, watch and steer them."},
             {"name": "adapters", "description": "What runs gave, with evaluation, model card and exports."},
             {"name": "worth", "description": "Leaderboards and the ledger."},
@@ -73,7 +75,7 @@ def application(settings: Settings) -> FastAPI:
     for exact in (reproductions, queue):  # before `/runs/{id}/{wish}`, which is less exact
         made.include_router(exact.routes, responses=REFUSALS)
     made.include_router(routes, responses=REFUSALS)
-    for more in (comparing, drafts, launch, review, searching, seen, tokens, versions, withdrawing):
+    for more in (comparing, drafts, launch, review, searching, seen, tokens, versions, withdrawing, needing):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

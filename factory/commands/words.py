@@ -55,3 +55,38 @@ def drafts(commands: Commands) -> None:
     send.add_argument("--licence", help="an SPDX identifier (default: the dataset's own)")
     send.add_argument("--mine-to-give", action="store_true", help="you may give these rows under that licence")
     leaf(drafts, "delete", "drafts:delete", "throw a draft away").add_argument("draft", type=int)
+
+
+def needs(commands: Commands) -> None:
+    """The commands about what a dataset needs, and about rows that are taken back."""
+    drawn = leaf(commands, "map", "needing:draw_map", "draw the map of a dataset's newest version: its topics and rows")
+    drawn.add_argument("slug")
+    drawn.add_argument("--progress-to", type=Path, help=argparse.SUPPRESS)
+    leaf(commands, "needs", "needing:board", "say what a dataset needs now: thin topics, failed questions").add_argument(
+        "slug"
+    )
+    bounty = group(commands, "bounty", "credits promised for accepted rows of a topic")
+    promise = leaf(bounty, "open", "needing:bounty_open", "reserve credits for the next accepted rows of a topic")
+    promise.add_argument("slug")
+    promise.add_argument("topic", type=int, help="its number, as `needs` shows it")
+    promise.add_argument("--rows", type=int, required=True)
+    promise.add_argument("--credits", type=float, required=True, help="for each row")
+    promise.add_argument("--days", type=float, default=30.0, help="until what is left flows back (default: 30)")
+    promise.add_argument("--words", default="", help="what you wish, for everybody to read")
+    promise.add_argument("--from-pot", action="store_true", help="from the dataset's pot; for its owner or a curator")
+    promise.add_argument("--most-per-person", type=int, help="rows one person is paid for (default: a quarter)")
+    listed = leaf(bounty, "list", "needing:bounty_list", "list the bounties, newest first")
+    listed.add_argument("--dataset", metavar="SLUG")
+    listed.add_argument("--open", action="store_true", help="only those that are open")
+    gift = leaf(bounty, "give", "needing:bounty_give", "give credits of your own to a dataset's pot")
+    gift.add_argument("slug")
+    gift.add_argument("credits", type=float)
+    leaf(bounty, "settle", "needing:bounty_settle", "pay what is due and give back what is left, as a worker does")
+    withdraw = leaf(commands, "withdraw", "withdrawing:withdraw", "take examples back; the next version lacks them")
+    withdraw.add_argument("examples", type=int, nargs="*", metavar="EXAMPLE")
+    withdraw.add_argument("--everything", action="store_true", help="all of your own, or with --dataset those in it")
+    withdraw.add_argument("--dataset", metavar="SLUG")
+    withdraw.add_argument("--reason", required=True, help="kept beside each example")
+    gone = leaf(commands, "withdrawn", "withdrawing:withdrawn_shown", "list the adapters that saw what you withdrew")
+    gone.add_argument("--example", type=int, metavar="N", help="everything that holds or saw this example instead")
+    gone.add_argument("--adapter", type=int, metavar="N", help="how many of this adapter's rows were withdrawn since")

@@ -185,7 +185,7 @@ def counter(db: Database, transaction_id: int, *, person: Person, reason: str) -
         raise Invalid("Say in 3 to 500 characters why this payment is wrong; the reason stays in the book.")
     with store.writing(db):
         wrong = receipt(db, transaction_id)
-        if wrong["kind"] != "pay":
+        if wrong["kind"] not in ("pay", "reward"):
             raise Invalid(f"Transaction {transaction_id} is of kind {wrong['kind']!r}; only a payment can be countered.")
         if wrong["countered_by"]:
             raise Conflict(f"Transaction {transaction_id} was countered already, by transaction {wrong['countered_by']}.")

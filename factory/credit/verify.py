@@ -15,12 +15,12 @@ from sqlite_utils import Database
 
 from factory.base import store
 from factory.base.errors import Invalid
-from factory.credit import attribution, freezes, ledger
+from factory.credit import attribution, bounties, freezes, ledger
 from factory.intake import formats
 from factory.intake.merkle import merkle_root
 
 Progress = Callable[[float, str], None]
-KINDS = ("pay", "hold", "counter", *freezes.KINDS)
+KINDS = ("pay", "hold", "counter", *freezes.KINDS, *bounties.KINDS)
 MOST_PROBLEMS = 20  # told at once; one row can make many others look wrong
 
 
@@ -184,6 +184,9 @@ def _transaction(
     if record["kind"] in freezes.KINDS and (missing := _missing_freeze(db, record)):
         yield missing
         return
+    if record["kind"] in bounties.KINDS and (trouble := bounties.trouble(db, record)):
+        yield trouble
+        return
     kind, formula, due = _due(db, record)
     if (kind, formula) != (record["kind"], record["formula"]):
         yield _changed_source(record, formula)
@@ -195,6 +198,8 @@ def _due(db: Database, record: dict[str, Any]) -> tuple[str, str, list[tuple[str
     """Kind, formula and entries as the rule gives them now, from the rows before this transaction."""
     if record["kind"] in freezes.KINDS:
         return _due_of_freeze(db, record)
+    if record["kind"] in bounties.KINDS:
+        return bounties.due(db, record)
     if record["kind"] != "counter":
         kind, formula, due = ledger.reckon(db, record["attribution_id"], before=record["id"])
         return kind, ledger.canonical(formula), due
@@ -225,10 +230,12 @@ def _due_of_freeze(db: Database, record: dict[str, Any]) -> tuple[str, str, list
 
 def _changed_entry(db: Database, record: dict[str, Any], lines: list[dict[str, Any]]) -> str | None:
     """The entry that is not what the rule gives, where the transaction's own row is; None where it is that row."""
-    known = record["kind"] in ("counter", *freezes.KINDS) or store.value(
+    known = record["kind"] in ("counter", *freezes.KINDS, *bounties.KINDS) or store.value(
         db, "select 1 from attributions where id = ?", record["attribution_id"]
     )
     if not known or not store.value(db, "select json_valid(?)", record["formula"]):
+        return None
+    if record["kind"] in bounties.KINDS and bounties.trouble(db, record):
         return None
     kind, formula, due = _due(db, record)
     if (kind, formula) != (record["kind"], record["formula"]):
@@ -248,6 +255,8 @@ def _changed_source(record: dict[str, Any], now: str) -> str:
     if record["kind"] in freezes.KINDS:
         table = "freezes" if record["kind"] == "freeze" else "freeze_ends"
         return f"{table} {then['freeze_id']}: {since}"
+    if record["kind"] in bounties.KINDS:
+        return f"bounties {then.get('bounty_id')}: {since}"
     if then["evaluation"] != found["evaluation"] or then["held_out_root"] != found["held_out_root"]:
         return f"evaluations {then['evaluation']['evaluation_id']}: {since}"
     if then["attribution"] != found["attribution"]:

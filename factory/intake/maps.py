@@ -42,14 +42,13 @@ def draw(
         return known
     sample = _sample(db, version_id, most_sampled)
     tell("reading", 0, version["row_count"])
-    texts = [formats.text_of(content) for _, content in sample]
+    texts = [text_of(content) for _, content in sample]
     vectors = meaning.vectors(texts)
     if not vectors.any():
         raise Invalid("The rows of this version have no words that could be placed; a map needs words.")
     tell("grouping", 0, 0)
     centroids, numbers = topics.group(vectors, before=_centroids_before(db, version["dataset_id"]))
-    count = len(centroids)
-    close = topics.closeness(topics.nearest(vectors, centroids)[1], numbers, count)
+    count, close = len(centroids), topics.closeness(vectors, centroids, numbers)
     words = topics.telling_words(texts, numbers.tolist(), count)
     rows, people = _counted(db, version, centroids, tell)
     tell("drawing", 0, 0)
@@ -77,6 +76,11 @@ def draw(
     return map_id
 
 
+def text_of(content: str) -> str:
+    """What of a canonical text is placed on a map: all that is said in it."""
+    return formats.text_of(content)
+
+
 def _known(db: Database, version_id: int) -> int | None:
     sql = "select id from topic_maps where version_id = ? and model = ? and method = ?"
     found = store.value(db, sql, version_id, MODEL, topics.METHOD)
@@ -98,7 +102,7 @@ def _counted(
     rows, people = [0] * len(centroids), [set[int]() for _ in centroids]
     done = 0
     for batch in _batches(db, version["id"]):
-        numbers, _ = topics.nearest(meaning.vectors([formats.text_of(content) for _, content in batch]), centroids)
+        numbers, _ = topics.nearest(meaning.vectors([text_of(content) for _, content in batch]), centroids)
         for number, (person_id, _) in zip(numbers.tolist(), batch, strict=True):
             rows[number] += 1
             people[number].add(person_id)
@@ -140,9 +144,9 @@ def _middle(points: list[tuple[int, int, float, float, float]]) -> dict[str, flo
 
 
 def _questions(db: Database, set_id: int, centroids: meaning.Vectors, close: list[float]) -> list[tuple[int, int | None]]:
-    """The topic of each held-out row, None for one that lies farther out than nine of ten rows of its nearest topic."""
+    """The topic of each held-out row, None for one that is not close enough to any."""
     contents = datasets.held_out_content(db, set_id)
-    numbers, likeness = topics.nearest(meaning.vectors([formats.text_of(content) for content in contents]), centroids)
+    numbers, likeness = topics.nearest(meaning.vectors([text_of(content) for content in contents]), centroids)
     return [
         (position, int(number) if like >= close[number] else None)
         for position, (number, like) in enumerate(zip(numbers, likeness, strict=True))

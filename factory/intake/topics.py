@@ -57,9 +57,22 @@ def nearest(vectors: Vectors, centroids: Vectors) -> tuple[Numbers, Vectors]:
     return numbers, likeness[np.arange(len(vectors)), numbers]
 
 
-def closeness(likeness: Vectors, numbers: Numbers, count: int) -> list[float]:
-    """For each of `count` groups the cosine that nine of ten of its members reach; 1 for an empty one."""
-    return [float(np.quantile(likeness[numbers == one], 0.1)) if (numbers == one).any() else 1.0 for one in range(count)]
+def closeness(vectors: Vectors, centroids: Vectors, numbers: Numbers) -> list[float]:
+    """For each group the cosine from which a text counts as one of it: at least nine of ten of its members reach it.
+
+    Where it stands well apart from the others it is lower: halfway between what nine of ten members reach and what nine of
+    ten others do not. An empty group has 1.
+    """
+    likeness, found = vectors @ centroids.T, []
+    for one in range(len(centroids)):
+        inside = numbers == one
+        if not inside.any():
+            found.append(1.0)
+            continue
+        reached = float(np.quantile(likeness[inside, one], 0.1))
+        others = float(np.quantile(likeness[~inside, one], 0.9)) if not inside.all() else 0.0
+        found.append(min(reached, (reached + others) / 2))
+    return found
 
 
 def telling_words(texts: Sequence[str], numbers: Iterable[int], count: int) -> list[list[str]]:
