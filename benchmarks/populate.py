@@ -1,10 +1,10 @@
-"""Fill a store with as many examples as a grown workshop has, valid to the last hash, to measure everything else on.
+"""Fill a store with as many examples as a grown workshop has, valid to the last hash, to measure on.
 
     python -m benchmarks.populate HOME [--examples 1000000] [--seed 1]
 
-A hundredth as many people as examples, three verdicts an example, five datasets of very different size, versions, runs, adapters and
-a ledger. Rows are written in bulk, through every constraint and trigger; what `credit.verify` recomputes, holds. The last line
-printed is one JSON object: how many rows of what, how long it took, and how large the file is.
+A hundredth as many people as examples, three verdicts an example, five datasets of very different size, versions, runs,
+adapters and a ledger. Rows are written in bulk, through every constraint and trigger; `credit.verify` finds nothing wrong.
+The last line printed is one JSON object: how many rows of what, how long it took, and how large the file is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs, adapters, measurements and payments for a store that `benchmarks.populate` fills; payments are the real function's."""
+"""Runs, adapters, measurements and payments for `benchmarks.populate`; the payments are the real function's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def train(
     builders: list[int],
     count: int,
 ) -> None:
-    """So many runs that ended, spread over the datasets' newest versions; a third of the adapters are attributed and paid."""
+    """So many runs that ended, on the datasets' newest versions; a third of the adapters are attributed and paid."""
     best: dict[str, float] = {}
     for number in range(count):
         dataset_id = draw.choices(list(versions), [4, *[1] * (len(versions) - 1)])[0]

@@ -15,6 +15,7 @@ RULE = (
     "Ranked by what the acceptance rate proves with 95% certainty, near-duplicates counted once: not by volume. "
     "Below ten decisions a rank is provisional and stands under the others; credits break ties."
 )
+PER_PAGE, MOVING = 50, 20
 PERIODS = {"all time": None, "90 days": 90, "30 days": 30, "7 days": 7}
 
 
@@ -25,11 +26,15 @@ def contributors(db) -> None:
     chosen = left.selectbox("Dataset", [0, *titles], format_func=lambda i: titles.get(i, "All datasets"), key="dataset")
     period = right.selectbox("Active within", list(PERIODS), key="period")
     since = frame.store.now() - PERIODS[period] * 86400 if PERIODS[period] else None
-    rows = leaderboards.contributors(db, dataset_id=chosen or None, since=since)
+    whose = {"dataset_id": chosen or None, "since": since}
     st.caption(RULE)
-    if not rows:
+    total = leaderboards.how_many_contributors(db, **whose)
+    if not total:
         frame.empty("Nobody has contributed here yet.", page="contribute.py", label="Be the first")
         return
+    pages = -(-total // PER_PAGE)
+    place = st.pagination(pages, key="people", bind="query-params") if pages > 1 else 1
+    rows = leaderboards.contributors(db, **whose, limit=PER_PAGE, offset=(place - 1) * PER_PAGE)
     for row in rows:
         row["shown"] = frame.person_name({"name": row["person"], "is_demo": row["is_demo"]})
         row["not accepted"] = row["decided"] - row["accepted"]
@@ -51,20 +56,20 @@ def contributors(db) -> None:
     right.markdown("**Where the rows went**")
     parts = {"accepted": "accepted", "not accepted by reviewers": "not accepted", "refused by checks": "refused"}
     right.plotly_chart(charts.bars(rows[:20], label="shown", values=parts, x="rows"), key="parts")
-    over_time(db, chosen or None)
+    over_time(db, chosen or None, [r["person_id"] for r in rows])
     names = {r["person_id"]: r["shown"] for r in rows}
     who = st.selectbox("Why this rank", list(names), format_func=names.get, key="why")
     for sentence in leaderboards.why(db, who, dataset_id=chosen or None)["sentences"]:
         st.markdown(f"- {frame.plain(sentence)}")
 
 
-def over_time(db, dataset_id: int | None) -> None:
-    """How ranks moved, once there is more than one day to show."""
+def over_time(db, dataset_id: int | None, ids: list[int]) -> None:
+    """How these people's ranks among each other moved, once there is more than one day to show."""
     ranks = defaultdict(list)
-    for point in leaderboards.rank_over_time(db, dataset_id):
+    for point in leaderboards.rank_over_time(db, dataset_id, among=ids[:MOVING]):
         ranks[f"{point['person']} ({point['person_id']})"].append((frame.moment(point["at"]), point["rank"]))
     if any(len(points) > 1 for points in ranks.values()):
-        st.markdown("**Rank over time**")
+        st.markdown("**Rank over time, among those at the top of this page**")
         st.plotly_chart(charts.bump(ranks), key="bump")
 
 
