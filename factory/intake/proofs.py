@@ -99,33 +99,31 @@ def difference(db: Database, older_id: int, newer_id: int) -> dict[str, Any]:
     older, newer = datasets.version(db, older_id), datasets.version(db, newer_id)
     if older["dataset_id"] != newer["dataset_id"]:
         raise Invalid("These are versions of two datasets; choose two of the same one.")
-    changed = """
-        with changed as (
-            select example_id, 'added' as change from version_rows where version_id = :newer
-                and content_hash not in (select content_hash from version_rows where version_id = :older)
-            union all select example_id, 'removed' from version_rows where version_id = :older
-                and content_hash not in (select content_hash from version_rows where version_id = :newer))
-    """
-    ids = {"older": older_id, "newer": newer_id}
-    totals = store.row(
-        db,
-        changed + "select coalesce(sum(c.change = 'added'), 0) as added, coalesce(sum(c.change = 'removed'), 0) as removed,"
-        " coalesce(sum(c.change = 'removed' and w.example_id is not null), 0) as withdrawn"
-        " from changed c left join withdrawals w on w.example_id = c.example_id",
-        **ids,
+    # By hash, looked up one row at a time: a set of all hashes of a version of a million rows would be built for each query.
+    other = (
+        "not exists (select 1 from examples t join version_rows o on o.example_id = t.id and o.version_id = {}"
+        " where t.dataset_id = :dataset_id and t.content_hash = r.content_hash)"
     )
-    assert totals is not None
+    changed = f"""
+        with changed as (
+            select example_id, 'added' as change from version_rows r where version_id = :newer and {other.format(":older")}
+            union all select example_id, 'removed' from version_rows r where version_id = :older
+                and {other.format(":newer")})
+    """
+    ids = {"older": older_id, "newer": newer_id, "dataset_id": newer["dataset_id"]}
     people = store.rows(
         db,
-        changed + "select p.display_name as person, sum(c.change = 'added') as added, sum(c.change = 'removed') as removed"
+        changed + "select p.display_name as person, sum(c.change = 'added') as added, sum(c.change = 'removed') as removed,"
+        " sum(c.change = 'removed' and w.example_id is not null) as withdrawn"
         " from changed c join examples e on e.id = c.example_id join people p on p.id = e.person_id"
-        " group by p.id order by 2 desc, 3 desc, 1",
+        " left join withdrawals w on w.example_id = c.example_id group by p.id order by 2 desc, 3 desc, 1",
         **ids,
     )
+    totals = {key: sum(person[key] for person in people) for key in ("added", "removed", "withdrawn")}
     rows = store.rows(
         db,
-        changed + "select c.example_id, e.content, c.change from changed c join examples e on e.id = c.example_id"
-        " order by c.change, c.example_id limit 1000",
+        changed
+        + "select c.example_id, e.content, c.change from changed c join examples e on e.id = c.example_id limit 1000",
         **ids,
     )
     return {
@@ -134,7 +132,7 @@ def difference(db: Database, older_id: int, newer_id: int) -> dict[str, Any]:
         "newer": newer["number"],
         **totals,
         "kept": newer["row_count"] - totals["added"],
-        "people": people,
+        "people": [{key: person[key] for key in ("person", "added", "removed")} for person in people],
         "held_out_changed": older["held_out_root"] != newer["held_out_root"],
         "policy_changed": older["policy_id"] != newer["policy_id"],
         "rows": rows,

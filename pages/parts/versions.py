@@ -15,7 +15,13 @@ def changes(db, versions) -> None:
     """Added, removed and kept rows between two versions, and who gave what is new."""
     if len(versions) < 2:
         return
-    with st.expander("What changed between two versions", icon=":material/difference:"):
+    asked = "older" in st.query_params
+    opened = st.expander(
+        "What changed between two versions", asked, key="changes", icon=":material/difference:", on_change="rerun"
+    )
+    with opened:
+        if not opened.open:  # comparing large versions takes a while, so only who looks waits for it
+            return
         numbers = {v["number"]: v["id"] for v in versions}
         left, right = st.columns(2)
         older = left.selectbox("From version", list(numbers)[1:] + list(numbers)[:1], key="older", bind="query-params")
