@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory import __version__
+from factory.commands import house_words
 from factory.commands import words as typed
 from factory.commands.words import Commands
 from factory.commands.words import group as _group
@@ -40,6 +41,9 @@ def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
     _training(commands, with_knobs=with_knobs)
     _searches(commands)
     _results(commands)
+    sanctions = _group(commands, "sanctions", "the public log of sanctions, appeals, and their answers")
+    reports = _group(commands, "reports", "rows and people that somebody thinks should be looked at")
+    house_words.conduct(sanctions, reports, _leaf)
     return top
 
 
@@ -82,6 +86,7 @@ def _people(commands: Commands) -> None:
     token = _leaf(people, "token", "people:token", "make an API token; it is shown once")
     token.add_argument("name", nargs="?", help="whose (default: the maintainer's)")
     token.add_argument("--for", dest="purpose", default="command line", help="what will use it")
+    house_words.own(people, _leaf)
 
 
 def _datasets(commands: Commands) -> None:
@@ -93,6 +98,7 @@ def _datasets(commands: Commands) -> None:
     for name in ("title", "purpose", "guidelines", "licence"):
         create.add_argument(f"--{name}", required=True, help="an SPDX identifier" if name == "licence" else None)
     create.add_argument("--policy", type=Path, metavar="FILE", help="JSON of the rules that differ from the defaults")
+    house_words.policy(datasets, _leaf)
     seal = _leaf(datasets, "seal", "rows:datasets_seal", "seal held-out questions that nobody can submit to")
     seal.add_argument("slug")
     seal.add_argument("file", type=Path)
@@ -302,6 +308,7 @@ def _results(commands: Commands) -> None:
     _leaf(credit, "statement", "results:credit_statement", "what moved a person's account").add_argument("name", nargs="?")
     receipt = _leaf(credit, "receipt", "results:credit_receipt", "one payment and all it was computed from")
     receipt.add_argument("id", type=int)
+    house_words.credit(credit, _leaf)
     board = _leaf(commands, "leaderboard", "results:leaderboard", "rank contributors, datasets or adapters")
     board.add_argument("of", nargs="?", choices=("contributors", "datasets", "adapters"), default="contributors")
     board.add_argument("--dataset", metavar="SLUG", help="contributors to this dataset only")

@@ -5,6 +5,7 @@ import streamlit as st
 
 from factory.base import people
 from pages import frame
+from pages.parts import closing
 
 with frame.page("My account") as (db, person):
     st.write(f"**{frame.plain(person.display_name)}**, signed in as `{person.name}`")
@@ -20,7 +21,9 @@ with frame.page("My account") as (db, person):
                 if first != second:
                     raise frame.Invalid("The two passwords differ; type the same one twice.")
                 people.set_password(db, person.id, first, by=person)
-                st.success("The password is set. Other browsers were signed out; sign in again here too.")
+                st.success(
+                    "The password is set. Other browsers were signed out, and your API tokens are void; sign in again here."
+                )
 
     st.subheader("API tokens", anchor=False)
     st.caption("For scripts: send `Authorization: Bearer …` to /api. The routes are described at /api/docs.")
@@ -38,16 +41,21 @@ with frame.page("My account") as (db, person):
                 "name": [r["name"] for r in rows],
                 "made": [frame.moment(r["created_at"]) for r in rows],
                 "last used": [frame.moment(r["last_used_at"]) for r in rows],
-                "state": ["revoked" if r["revoked_at"] else "valid" for r in rows],
+                "expires": [frame.moment(r["expires_at"]) for r in rows],
+                "state": [people.token_state(r) for r in rows],
             }
         )
         st.dataframe(table, hide_index=True)
-        valid = [r["id"] for r in rows if not r["revoked_at"]]
+        valid = [r["id"] for r in rows if people.token_state(r) == "valid"]
         if valid:
             chosen = st.selectbox(
-                "Revoke", valid, index=None, format_func=lambda i: next(r["name"] for r in rows if r["id"] == i)
+                "Revoke", valid, index=None, format_func=lambda i: next(f"{i}: {r['name']}" for r in rows if r["id"] == i)
             )
             if chosen and st.button("Revoke this token", icon=":material/block:"):
                 people.revoke_token(db, person, chosen)
                 frame.done("The token is void.")
                 st.rerun()
+    else:
+        st.caption("You have no token.")
+
+    closing.close(db, person)

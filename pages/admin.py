@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from factory.base import people
+from factory.intake import sanctions
 from factory.training import models, worker
 from pages import frame
 
@@ -28,6 +29,9 @@ def people_tab(db, person) -> None:
         hide_index=True,
         height=min(420, 60 + 35 * max(1, len(rows))),
     )
+    holding = sanctions.count(db, state="active")
+    words = f"Sanctions: {holding} hold now; reports and appeals wait there" if holding else "Sanctions, reports and appeals"
+    st.page_link("sanctions.py", label=words, icon=":material/balance:", query_params={"part": "Queue"})
     left, right = st.columns(2)
     with left.form("roles"):
         st.markdown("**Change roles**")

@@ -6,15 +6,24 @@ import pandas as pd
 import streamlit as st
 
 from factory.base.errors import FactoryError
-from factory.credit import ledger, verify
+from factory.credit import freezes, ledger, verify
 from pages import frame
+from pages.parts import holding
+
+WHAT = {"pay": "paid", "hold": "nothing paid", "counter": "countered", **freezes.KINDS}
 
 
 def statement(db, person) -> None:
     """What I was paid, for which adapter and rows, by which method, with what error."""
     rows = ledger.statement(db, person.id)
-    balance = rows[0]["balance"] if rows else 0.0
-    st.metric("My credits", f"{balance:,.2f}")
+    balance, kept = rows[0]["balance"] if rows else 0.0, frame.credits(ledger.balance(db, ledger.held(person.id)))
+    with st.container(horizontal=True):
+        st.metric("My credits", f"{balance:,.2f}", width="content")
+        if kept:
+            st.metric("Held while something is examined", f"{kept:,.2f}", width="content")
+    if balance < 0:
+        st.info("Your total is below zero: a payment was countered of which something had moved on. Later payments fill it "
+                "up first; nothing is asked of you.", icon=":material/info:")  # fmt: skip
     if not rows:
         frame.empty("Nothing was paid to you yet. Credits come when an adapter gains from your accepted examples.",
                     page="contribute.py", label="Contribute")  # fmt: skip
@@ -25,10 +34,12 @@ def statement(db, person) -> None:
             "credits": [r["credits"] for r in rows],
             "balance": [r["balance"] for r in rows],
             "adapter": [r["adapter"] for r in rows],
-            "data": [f"{r['dataset']} v{r['version']}" for r in rows],
+            "what": [WHAT.get(r["kind"], r["kind"]) for r in rows],
+            "data": [f"{r['dataset']} v{r['version']}" if r["dataset"] else "" for r in rows],
             "my rows": [r["rows"] for r in rows],
             "value ± error": [f"{r['value']:.4f} ± {r['error']:.4f}" if r["value"] is not None else "" for r in rows],
             "method": [r["method"] for r in rows],
+            "why": [r["reason"] or "" for r in rows],
         }
     )
     st.dataframe(table, hide_index=True)
@@ -38,7 +49,8 @@ def statement(db, person) -> None:
 def account(entry: dict) -> str:
     """Whose account an entry moved; a transaction that pays nobody has none."""
     if entry["person_id"]:
-        return frame.person_name({"name": entry["person"], "is_demo": entry["is_demo"]})
+        held = ", held" if entry["account"].startswith("held:") else ""
+        return frame.person_name({"name": entry["person"], "is_demo": entry["is_demo"]}) + held
     return entry["account"] or "nobody"
 
 
@@ -62,7 +74,7 @@ def public(db) -> None:
         {
             "no": [r["transaction_id"] for r in rows],
             "when": [frame.moment(r["at"]) for r in rows],
-            "what": [r["kind"] for r in rows],
+            "what": [WHAT.get(r["kind"], r["kind"]) for r in rows],
             "account": [account(r) for r in rows],
             "credits": [r["credits"] for r in rows],
             "why": [r["reason"] for r in rows],
@@ -82,7 +94,13 @@ def public(db) -> None:
 
 
 with frame.page("Credits") as (db, person):
-    shown = st.segmented_control("Part", ["My statement", "Public ledger"], default="My statement", key="part",
+    shown = st.segmented_control("Part", ["My statement", "Public ledger", "Held"], default="My statement", key="part",
                                  required=True,
                                  bind="query-params", label_visibility="collapsed")  # fmt: skip
-    statement(db, person) if shown == "My statement" else public(db)
+    if shown == "My statement":
+        statement(db, person)
+    elif shown == "Held":
+        holding.held(db, person)
+    else:
+        public(db)
+        holding.totals(db)

@@ -5,7 +5,7 @@ import streamlit as st
 from factory.intake import datasets, policy
 from pages import frame
 from pages.parts import dataset as parts
-from pages.parts import versions
+from pages.parts import rules, versions
 
 
 def cards(db, person) -> None:
@@ -52,7 +52,7 @@ with frame.page("Datasets") as (db, person):
         st.header(frame.plain(dataset["title"]), anchor=False)
         st.text(dataset["purpose"])
         part = st.segmented_control(
-            "Part", ["Rows", "Versions", "Statistics", "Guidelines"], default="Rows", key="part", required=True,
+            "Part", ["Rows", "Versions", "Statistics", "Guidelines", "Rules"], default="Rows", key="part", required=True,
             bind="query-params", label_visibility="collapsed",
         )  # fmt: skip
         if part == "Rows":
@@ -61,8 +61,7 @@ with frame.page("Datasets") as (db, person):
             parts.versions(db, dataset, person)
         elif part == "Statistics":
             parts.statistics(db, dataset)
+        elif part == "Rules":
+            rules.shown(db, dataset, person)
         else:
             st.text(dataset["guidelines"])
-            rules = policy.current(db, dataset["id"])[1]
-            for field in policy.fields():
-                st.caption(f"**{policy.shown(getattr(rules, field['name']))}** {field['help']}")

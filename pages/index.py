@@ -13,6 +13,7 @@ if ROOT not in sys.path:
 
 from factory.base import store  # noqa: E402
 from pages import frame  # noqa: E402
+from pages.parts import notices  # noqa: E402
 
 st.set_page_config(page_title="Model Factory", page_icon=":material/factory:", layout="wide")
 
@@ -22,7 +23,8 @@ MENU = {
     "Build": [("train", "Train", "tune"), ("search", "Search", "manage_search"),
               ("runs", "Runs", "monitoring"), ("adapters", "Adapters", "extension")],
     "Worth": [("leaderboard", "Leaderboard", "leaderboard"), ("credits", "Credits", "paid")],
-    "House": [("account", "My account", "account_circle"), ("admin", "Admin", "admin_panel_settings")],
+    "House": [("account", "My account", "account_circle"), ("sanctions", "Sanctions", "balance"),
+              ("admin", "Admin", "admin_panel_settings")],
 }  # fmt: skip
 NEEDS = {"review": ("reviewer",), "admin": ("admin",)}
 
@@ -37,6 +39,7 @@ def sign_in_page() -> None:
 
 with store.connect(frame.settings()) as db, frame.trying(stop=True):
     person = frame.visitor(db)
+    told = notices.of(db, person) if person else []
 
 if person is None:
     st.navigation([st.Page(sign_in_page, title="Sign in", icon=":material/login:")], position="hidden").run()
@@ -57,4 +60,5 @@ else:
         # A link button would open a new tab and leave this one as it is.
         st.html('<a href="/sign-out" target="_self" style="color: inherit; font-size: 0.9rem">Sign out</a>')
     frame.say_what_was_done()
+    notices.show(told)
     here.run()

@@ -32,6 +32,7 @@ PAGES = [
     "leaderboard",
     "credits",
     "account",
+    "sanctions",
     "admin",
 ]
 NEEDS = {"contribute": "contributor", "review": "reviewer", "train": "builder", "search": "builder", "admin": "admin"}

@@ -23,7 +23,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " provenance packing decoding records json_rows native sandbox tables transcripts columns containers formats"
     " documents proposals turns meaning sanctions reports checks similarity fit standing allowances judging"
     " contributions drafts sending opening consensus reviewers conflicts deals gold reviews held appeals deadlines"
-    " demo_reviewers datasets proofs publishing importing topics maps mapping sample",
+    " demo_reviewers datasets rules closing proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
     " fitting observed forecast"
@@ -32,9 +32,9 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
     "credit": "gradients attribution book freezes ledger leaderboards bounties rewards needs verify",
     "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
-    " withdrawing needing",
-    "commands": "words desk drafts people rows versions training queue launch tokens reproducing comparing seen search"
-    " results house withdrawing needing",
+    " withdrawing needing conduct holding own policies talking",
+    "commands": "words house_words desk drafts people rows versions training queue launch tokens reproducing comparing seen"
+    " search results house withdrawing needing conduct holding own policies",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}
 MAY_BE_HEAVY = {

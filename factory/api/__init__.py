@@ -17,16 +17,21 @@ from starlette.middleware import Middleware
 from factory import __version__
 from factory.api import (
     comparing,
+    conduct,
     drafts,
+    holding,
     launch,
     limit,
     needing,
+    own,
+    policies,
     queue,
     reproductions,
     review,
     searching,
     seen,
     shapes,
+    talking,
     tokens,
     versions,
     withdrawing,
@@ -68,14 +73,19 @@ def application(settings: Settings) -> FastAPI:
             {"name": "needs", "description": "What a dataset needs now: its map, thin topics, failed questions, bounties."},
             {"name": "runs", "description": "Start training runs, watch and steer them."},
             {"name": "adapters", "description": "What runs gave, with evaluation, model card and exports."},
+            {"name": "conduct", "description": "The public log of sanctions, appeals, and reports of rows and people."},
+            {"name": "account", "description": "Your own account: its tokens, and closing it."},
             {"name": "worth", "description": "Leaderboards and the ledger."},
         ],
     )
     made.state.settings = settings
+    made.state.turns = talking.Turns()
     for exact in (reproductions, queue):  # before `/runs/{id}/{wish}`, which is less exact
         made.include_router(exact.routes, responses=REFUSALS)
     made.include_router(routes, responses=REFUSALS)
     for more in (comparing, drafts, launch, review, searching, seen, tokens, versions, withdrawing, needing):
+        made.include_router(more.routes, responses=REFUSALS)
+    for more in (conduct, holding, own, policies, talking):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

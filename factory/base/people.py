@@ -360,6 +360,13 @@ def tokens(db: Database, person: Person) -> list[dict[str, Any]]:
     )
 
 
+def token_state(token: dict[str, Any]) -> str:
+    """What a token of `tokens` is: valid, revoked or expired."""
+    if token["revoked_at"]:
+        return "revoked"
+    return "valid" if token["expires_at"] > store.now() else "expired"
+
+
 def revoke_token(db: Database, person: Person, token_id: int) -> None:
     """Make one of one's own tokens void. Raises NotFound."""
     with store.writing(db):

@@ -11,6 +11,7 @@ from typing import Any
 from factory.base import people
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, say, told, version_named
+from factory.credit import freezes
 from factory.intake import contributions, datasets, deadlines, formats, gold, reviews
 from factory.intake import policy as policies
 from factory.terminal import table
@@ -172,6 +173,7 @@ def overdue(desk: Desk, arguments: argparse.Namespace) -> None:
     people.need(desk.person, "curator")
     found = deadlines.settle_overdue(desk.db, limit=arguments.limit)
     lines = [f"Example {example_id} is {state}." for example_id, state in found]
+    lines += [f"What freeze {one} held is given back." for one in freezes.release_due(desk.db)]
     say(desk, found, "\n".join(lines) or "Nothing waits beyond its deadline.")
 
 

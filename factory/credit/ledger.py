@@ -32,6 +32,11 @@ __all__ = [
 ]  # fmt: skip
 
 RULE, RULE_VERSION = "progress", 1
+# Whose account it is: 'person:ID', or 'held:ID' while it is examined.
+WHOSE = (
+    "p.id = case when {0} glob 'person:*' then cast(substr({0}, 8) as integer)"
+    " when {0} glob 'held:*' then cast(substr({0}, 6) as integer) end"
+)
 Z = 1.64  # one-sided 95%: what is less certain than this to be above zero is paid nothing
 
 
@@ -205,7 +210,7 @@ def balances(db: Database) -> list[dict[str, Any]]:
         "select b.account, p.id as person_id, coalesce(p.display_name, b.account) as person,"
         " coalesce(p.is_demo, 0) as is_demo, b.micro_credits, b.micro_credits / 1e6 as credits"
         " from (select account, sum(micro_credits) as micro_credits from ledger_entries group by account) b"
-        " left join people p on b.account = 'person:' || p.id order by b.micro_credits desc, b.account",
+        f" left join people p on {WHOSE.format('b.account')} order by b.micro_credits desc, b.account",
     )
 
 
@@ -246,7 +251,7 @@ def entries(
         " coalesce(p.is_demo, 0) as is_demo, e.micro_credits, e.micro_credits / 1e6 as credits, t.adapter_id,"
         " d.name as adapter, t.attribution_id, json_extract(t.formula, '$.reason') as reason, t.hash"
         " from ledger_transactions t left join ledger_entries e on e.transaction_id = t.id"
-        " left join people p on e.account = 'person:' || p.id left join adapters d on d.id = t.adapter_id"
+        f" left join people p on {WHOSE.format('e.account')} left join adapters d on d.id = t.adapter_id"
         " where (:account is null or e.account = :account) and (:kind is null or t.kind = :kind)"
         " order by t.id desc, e.position limit :limit offset :offset",
         account=account,
@@ -267,7 +272,7 @@ def receipt(db: Database, transaction_id: int) -> dict[str, Any]:
     lines = store.rows(
         db,
         "select e.position, e.account, p.id as person_id, p.display_name as person, e.micro_credits"
-        " from ledger_entries e left join people p on e.account = 'person:' || p.id"
+        f" from ledger_entries e left join people p on {WHOSE.format('e.account')}"
         " where e.transaction_id = ? order by e.position",
         transaction_id,
     )

@@ -88,11 +88,11 @@ def create(
     return get(db, dataset_id)
 
 
-def _write_policy(db: Database, dataset_id: int, policy: Policy, person: Person) -> None:
+def _write_policy(db: Database, dataset_id: int, policy: Policy, person: Person, reason: str = "") -> None:
     number = 1 + (store.value(db, "select max(version) from policies where dataset_id = ?", dataset_id) or 0)
     rules = policies.to_json(policy)
     record = {"dataset_id": dataset_id, "version": number, "rules": rules, "set_by": person.id, "set_at": store.now()}
-    store.insert(db, "policies", record)
+    store.insert(db, "policies", {**record, "reason": reason})
 
 
 def get(db: Database, id_or_slug: int | str) -> dict[str, Any]:
@@ -113,20 +113,20 @@ def everything(db: Database) -> list[dict[str, Any]]:
     return store.rows(db, f"{OVERVIEW} order by d.id desc")
 
 
-def set_policy(db: Database, dataset_id: int, policy: Policy, *, person: Person) -> int:
+def set_policy(db: Database, dataset_id: int, policy: Policy, *, person: Person, reason: str = "") -> int:
     """Make these rules count from now on; what was decided stays. The id of the policy. For its owner or a curator."""
     _need_keeper(db, dataset_id, person)
     with store.writing(db):
         if policies.current(db, dataset_id)[1] != policy:
-            _write_policy(db, dataset_id, policy, person)
+            _write_policy(db, dataset_id, policy, person, reason)
         return policies.current(db, dataset_id)[0]
 
 
 def policy_history(db: Database, dataset_id: int) -> list[dict[str, Any]]:
-    """All policies a dataset had, newest first: id, version, rules (JSON), set_by (a name), set_at."""
+    """All policies a dataset had, newest first: id, version, rules (JSON), set_by (a name), set_at, reason."""
     return store.rows(
         db,
-        "select q.id, q.version, q.rules, p.display_name as set_by, q.set_at from policies q"
+        "select q.id, q.version, q.rules, p.display_name as set_by, q.set_at, q.reason from policies q"
         " join people p on p.id = q.set_by"
         " where q.dataset_id = ? order by q.version desc",
         dataset_id,
@@ -137,6 +137,8 @@ def _need_keeper(db: Database, dataset_id: int, person: Person) -> None:
     owner_id = store.value(db, "select owner_id from datasets where id = ?", dataset_id)
     if owner_id is None:
         raise NotFound(f"There is no dataset {dataset_id}; `datasets list` shows those there are.")
+    if person.paused:
+        raise NotAllowed(person.paused)
     if owner_id != person.id and not person.may("curator"):
         raise NotAllowed("Only the owner of this dataset or a curator may do that; ask one of them.")
 
