@@ -18,11 +18,12 @@ demo: .venv/ready  ## the whole line in this terminal: data in, adapter and cred
 
 test: .venv/ready-for-tests .venv/browser  ## every test: fast ones, real training, a real browser
 	@$(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+	@$(BIN)/python -m pytest -m "slow or browser"
 
 check: .venv/ready-for-tests  ## format, lint, types, shape, docs, fast tests: a few minutes
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest -m "not slow and not browser"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 docs: .venv/ready  ## print the generated pages of docs/ anew
 	@$(BIN)/python -m factory.reference
