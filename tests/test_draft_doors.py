@@ -16,7 +16,7 @@ from factory.api import application
 from factory.base import people
 from factory.base.people import Person
 from factory.base.settings import Settings
-from factory.intake import allowances, contributions, datasets, drafts
+from factory.intake import allowances, contributions, datasets, drafts, provenance
 from factory.intake.policy import Policy
 from tests.test_drafts import GOOD, talk
 
@@ -92,8 +92,9 @@ def test_a_draft_is_kept_mended_and_sent_over_http(db: Database, settings: Setti
     http = door(db, settings, ada)
     made = http.post("/datasets/notes/drafts/file", files={"file": ("rows.jsonl", file.read_bytes())})
     assert made.status_code == 201
-    draft_id = made.json()["id"]
-    assert (made.json()["refused"], made.json()["clean"]) == (2, 2)
+    (draft,) = made.json()
+    draft_id = draft["id"]
+    assert (draft["refused"], draft["clean"]) == (2, 2)
     refused = http.get(f"/drafts/{draft_id}/rows", params={"shown": "refused"}).json()
     assert [row["position"] for row in refused] == [2, 3]
     words: Any = talk("Is it long enough?", "It is long enough now, as one can see.")
@@ -115,3 +116,52 @@ def test_a_draft_is_kept_mended_and_sent_over_http(db: Database, settings: Setti
     assert (sent.status_code, sent.json()["waiting"]) == (201, 3)
     typed = http.post("/datasets/notes/drafts", json={"rows": [talk(*GOOD[3])]}).json()
     assert http.delete(f"/drafts/{typed['id']}").status_code == 204
+
+
+SHEET = "nr\tfoo\tbar\n" + "".join(f"{n}\t{question}\t{answer}\n" for n, (question, answer) in enumerate(GOOD))
+MAPPING = {"question": "foo", "answer": "bar"}
+
+
+def test_a_file_of_unknown_columns_is_looked_at_and_mapped_by_command(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.tsv"
+    path.write_text(SHEET)
+    code, out, _ = run("look", path)
+    assert code == 0
+    assert "The columns are nr, foo, bar" in out
+    typed = [word for part, name in MAPPING.items() for word in ("--map", f"{part}={name}")]
+    assert GOOD[2][0] in run("look", path, *typed)[1]
+    code, _, err = run("drafts", "keep", path, "--dataset", "notes")
+    assert (code, "which column is which" in err) == (1, True)
+    (draft,) = json.loads(run("drafts", "keep", path, "--dataset", "notes", *typed, "--start", 2, "--json")[1])
+    assert (draft["clean"], "rows 2 to 4" in draft["note"]) == (3, True)
+    assert run("drafts", "keep", path, "--dataset", "notes", *typed, "--start", 9)[0] == 1
+    assert run("look", path, "--map", "question")[0] == 1
+
+
+def test_a_file_of_unknown_columns_is_looked_at_and_mapped_over_http(db: Database, settings: Settings, ada: Person) -> None:
+    http, sheet = door(db, settings, ada), {"file": ("sheet.tsv", SHEET.encode())}
+    seen = http.post("/look", files=sheet).json()
+    assert (seen["certain"], seen["columns"]) == (False, ["nr", "foo", "bar"])
+    mapped = http.post("/look", files=sheet, data={"mapping": json.dumps(MAPPING)}).json()
+    assert mapped["first"][0]["messages"] == talk(*GOOD[0])
+    assert http.post("/datasets/notes/drafts/file", files=sheet).status_code == 422
+    assert http.post("/look", files=sheet, data={"mapping": "{"}).status_code == 422
+    (draft,) = http.post("/datasets/notes/drafts/file", files=sheet, data={"mapping": json.dumps(MAPPING)}).json()
+    assert (draft["clean"], draft["file_format"]) == (4, "tsv/mapped")
+
+
+def test_a_document_is_confirmed_over_http_before_any_row_of_it_is_sent(
+    db: Database, settings: Settings, ada: Person
+) -> None:
+    http = door(db, settings, ada)
+    text = f"Q: {GOOD[0][0]}\nA: {GOOD[0][1]}\n\nQ: {GOOD[1][0]}\nA: {GOOD[1][1]}\n"
+    (draft,) = http.post("/datasets/notes/drafts/file", files={"file": ("faq.txt", text.encode())}).json()
+    assert (draft["rows"], draft["to_confirm"]) == (2, 2)
+    terms = {"licence": "CC-BY-4.0", "mine_to_give": True}
+    assert http.post(f"/drafts/{draft['id']}/send", json=terms).status_code == 409
+    assert http.patch(f"/drafts/{draft['id']}/rows", json={"positions": [1], "confirmed": True}).json()["to_confirm"] == 1
+    sent = http.post(f"/drafts/{draft['id']}/send", json=terms).json()
+    assert sent["waiting"] == 1
+    place = provenance.of(db, sent["example_ids"][0])
+    assert place is not None
+    assert GOOD[1][1] in place.passage

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+from typing import Annotated, Any
 
-from fastapi import APIRouter, UploadFile
+from fastapi import APIRouter, Form
 from pydantic import BaseModel, Field
 
 from factory.api import shapes
 from factory.api.caller import Here, Limit, Offset, Store, Upload, Who
-from factory.intake import datasets, drafts, formats, sending
+from factory.base.errors import Invalid
+from factory.intake import columns, datasets, drafts, formats, opening, sending
+from factory.intake.columns import Mapping
 from factory.intake.formats import Row
 
 routes = APIRouter(tags=["contribute"])
@@ -44,18 +47,44 @@ def begin(slug: str, offered: shapes.Rows, db: Store, person: Who) -> dict[str, 
     return drafts.check(db, draft_id, person=person)
 
 
+def _mapping(said: str) -> Mapping | None:
+    if not said.strip():
+        return None
+    try:
+        return columns.said(json.loads(said))
+    except ValueError as problem:
+        raise Invalid('The mapping is not JSON; write {"question": "a column", "answer": "another"}.') from problem
+
+
+Which = Annotated[str, Form(description='Which column is which, as JSON: {"question": …, "answer": …} or {"turns": …}.')]
+Encoding = Annotated[str, Form(description="Of its text, where it is not the one it seems to have.")]
+
+
+@routes.post("/look", summary="What a file seems to be, and its first rows as they would become")
+def look(file: Upload, person: Who, settings: Here, mapping: Which = "", encoding: Encoding = "") -> dict[str, Any]:
+    found = formats.look(
+        file.file, name=file.filename or "upload", settings=settings, mapping=_mapping(mapping), encoding=encoding
+    )
+    return {**dataclasses.asdict(found), "is_document": found.is_document}
+
+
 @routes.post("/datasets/{slug}/drafts/file", summary="The same for a file of any known format", status_code=201)
-def begin_with_file(slug: str, file: Upload, db: Store, person: Who, settings: Here) -> dict[str, Any]:
-    dataset, reading = datasets.get(db, slug), _read(file, settings)
-    draft_id = drafts.begin(
-        db, dataset["id"], person=person, rows=reading.rows, source="api", file_name=file.filename,
-        file_format=f"{reading.container}/{reading.shape}", note=reading.note,
+def begin_with_file(
+    slug: str,
+    file: Upload,
+    db: Store,
+    person: Who,
+    settings: Here,
+    mapping: Which = "",
+    encoding: Encoding = "",
+    start: Annotated[int, Form(ge=0, description="Rows to pass over first; a draft takes 10,000.")] = 0,
+) -> list[dict[str, Any]]:
+    """One draft of the rows in it, and one of what could be rows of documents in it, to confirm."""
+    made = opening.begin(
+        db, datasets.get(db, slug)["id"], person=person, source=file.file, name=file.filename or "upload",
+        settings=settings, mapping=_mapping(mapping), encoding=encoding, start=start, by="api",
     )  # fmt: skip
-    return drafts.check(db, draft_id, person=person)
-
-
-def _read(file: UploadFile, settings: Any) -> formats.Reading:
-    return formats.read(file.file.read(), name=file.filename or "upload", settings=settings)
+    return [drafts.check(db, each, person=person) for each in made]
 
 
 @routes.get("/drafts/{draft_id}", summary="One draft, and what would happen if it were sent now")

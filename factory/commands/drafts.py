@@ -8,31 +8,70 @@ import sys
 
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, fraction_told, say
-from factory.intake import checks, datasets, drafts, formats, sending, turns
+from factory.intake import checks, columns, datasets, drafts, formats, opening, sending, turns
+from factory.intake.columns import Mapping
 from factory.terminal import table
+
+
+def mapping_said(pairs: list[str] | None) -> Mapping | None:
+    """The mapping that `--map question=Frage --map answer=Antwort` says. Raises Invalid.
+
+    >>> mapping_said(["question=Frage", "answer=Antwort"]).question
+    'frage'
+    """
+    if not pairs:
+        return None
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise Invalid(f"{wrong[0]!r} names no column; write --map question=COLUMN --map answer=COLUMN.")
+    return columns.said(dict(pair.split("=", 1) for pair in pairs))
+
+
+def look(desk: Desk, arguments: argparse.Namespace) -> None:
+    """Say what a file seems to be."""
+    found = formats.look(
+        file_at(arguments.file), name=arguments.file.name, settings=desk.settings, encoding=arguments.encoding,
+        mapping=mapping_said(arguments.map),
+    )  # fmt: skip
+    rows = [
+        {"row": row.position + 1, "question": turns.question(row.messages), "answer": turns.answer(row.messages),
+         "why not": row.problem} for row in found.first
+    ]  # fmt: skip
+    lines = [f"{found.container}, {found.shape or 'no shape that is known'}. {found.why} {found.note}".strip()]
+    if found.documents:
+        lines.append(f"Documents: {', '.join(found.documents)}. `drafts keep` proposes rows of them, for you to confirm.")
+    if not found.certain and found.mapping:
+        parts = " ".join(f"--map {part}={name}" for part, name in vars(found.mapping).items() if name)
+        lines.append(f"It could be {parts}; what you choose is shown by `look` and taken by `drafts keep`.")
+    say(desk, found, "\n".join([*lines, table(rows, ["row", "question", "answer", "why not"])]).strip())
 
 
 def keep(desk: Desk, arguments: argparse.Namespace) -> None:
     """Keep a file's rows as a draft and judge them."""
     dataset = datasets.get(desk.db, arguments.dataset)
-    reading = formats.read(file_at(arguments.file), name=arguments.file.name, settings=desk.settings)
-    draft_id = drafts.begin(
-        desk.db, dataset["id"], person=desk.person, rows=reading.rows, source="terminal", file_name=arguments.file.name,
-        file_format=f"{reading.container}/{reading.shape}", note=reading.note,
+    made = opening.begin(
+        desk.db, dataset["id"], person=desk.person, source=file_at(arguments.file), name=arguments.file.name,
+        settings=desk.settings, mapping=mapping_said(arguments.map), encoding=arguments.encoding,
+        start=max(0, arguments.start - 1), by="terminal",
     )  # fmt: skip
     tell = fraction_told(quiet=desk.json)
-    draft = drafts.check(
-        desk.db, draft_id, person=desk.person, progress=lambda done, total: tell("Checking", done / max(1, total))
-    )
-    words = f"Draft {draft_id} keeps {draft['rows']:,} rows, {draft['refused']:,} of them refused; `drafts show {draft_id}`."
-    say(desk, draft, words)
+    found = [
+        drafts.check(desk.db, each, person=desk.person, progress=lambda done, of: tell("Checking", done / max(1, of)))
+        for each in made
+    ]
+    lines = [
+        f"Draft {draft['id']} keeps {draft['rows']:,} rows, {draft['refused']:,} of them refused,"
+        f" {draft['to_confirm']:,} to confirm; `drafts show {draft['id']}`. {draft['note']}".rstrip()
+        for draft in found
+    ]
+    say(desk, found, "\n".join(lines))
 
 
 def listed(desk: Desk, arguments: argparse.Namespace) -> None:
     """List your drafts."""
     found = drafts.listing(desk.db, desk.person)
-    columns = ["id", "slug", "file_name", "rows", "refused", "hints", "to_confirm", "edited", "dropped"]
-    say(desk, found, table(found, columns) or "You have no drafts; `drafts keep FILE --dataset SLUG` makes one.")
+    shown = ["id", "slug", "file_name", "rows", "refused", "hints", "to_confirm", "edited", "dropped"]
+    say(desk, found, table(found, shown) or "You have no drafts; `drafts keep FILE --dataset SLUG` makes one.")
 
 
 def show(desk: Desk, arguments: argparse.Namespace) -> None:

@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from factory.intake import appeals, contributions, deadlines, formats, policy, reviews
+from factory.intake import appeals, contributions, deadlines, formats, policy, provenance, reviews, turns
 from pages import frame
+
+PER_PAGE = 20
 
 
 def examples(db, dataset, person) -> None:
@@ -21,17 +23,23 @@ def examples(db, dataset, person) -> None:
         required=True,
     )
     rules = policy.current(db, dataset["id"])[1]
-    for row in contributions.mine(db, person, dataset_id=dataset["id"], state=state, limit=30):
-        answer = formats.answer_of(row["content"])
-        with st.expander(frame.plain(answer[:110]) + ("…" if len(answer) > 110 else "")):
-            frame.conversation(formats.messages(row["content"]))
-            story(contributions.show(db, row["example_id"], person=person), rules)
-            actions(db, row, person, answer)
+    pages = -(-counts[state] // PER_PAGE)
+    number = st.pagination(pages, key=f"mine-{state}") if pages > 1 else 1
+    for row in contributions.mine(
+        db, person, dataset_id=dataset["id"], state=state, limit=PER_PAGE, offset=(number - 1) * PER_PAGE
+    ):
+        answer = " ".join(formats.answer_of(row["content"]).split())
+        label = frame.plain(answer[:110]) + ("…" if len(answer) > 110 else "")
+        with st.expander(label, key=f"mine-{row['example_id']}", on_change="rerun") as box:
+            if box.open:  # else twenty conversations are drawn that nobody looks at
+                frame.conversation(formats.messages(row["content"]))
+                story(db, contributions.show(db, row["example_id"], person=person), rules)
+                actions(db, row, person)
 
 
-def story(example, rules) -> None:
+def story(db, example, rules) -> None:
     """What was found and decided, in order; reviewers stay unnamed."""
-    st.caption(f"{frame.ago(example['created_at'])}: offered")
+    given(db, example)
     for finding in example["findings"]:
         st.caption(f"The checks: {frame.plain(finding['sentence'])} {frame.plain(finding['advice'])}")
     for verdict in example["verdicts"]:
@@ -51,15 +59,30 @@ def story(example, rules) -> None:
         st.caption(f"In version {', '.join(map(str, example['versions']))}")
 
 
-def actions(db, row, person, answer: str) -> None:
+def given(db, example) -> None:
+    """When, under which words, from which place in a file, and as whose better version it was offered."""
+    word = f" “{example['attested']}”" if example["attested"] else ""
+    st.caption(frame.plain(f"{frame.ago(example['created_at'])}: offered. Given under {example['licence']}.{word}"))
+    place = provenance.of(db, example["example_id"])
+    if place or example["file_name"]:
+        st.caption(frame.plain(f"From {place.words() if place else example['file_name']}"))
+    if example["supersedes"]:
+        st.caption(f"A mended version of example {example['supersedes']}")
+    if example["superseded_by"]:
+        st.caption(f"Mended since, as example {example['superseded_by']}")
+
+
+def actions(db, row, person) -> None:
     """Mend, appeal or withdraw, as the state allows."""
     example_id, state = row["example_id"], row["state"]
     if state in ("returned", "rejected", "refused", "waiting"):
+        said = formats.messages(row["content"])
         with st.form(f"mend-{example_id}", border=False):
-            mended = st.text_area("Mended answer", answer, height=140)
+            asked = st.text_area("Mended question", turns.question(said), height=80)
+            mended = st.text_area("Mended answer", turns.answer(said), height=140)
             if st.form_submit_button("Submit the mended one", icon=":material/edit:"):
                 with frame.trying():
-                    messages = [*formats.messages(row["content"])[:-1], {"role": "assistant", "content": mended}]
+                    messages = turns.with_words(said, question=asked, answer=mended)
                     contributions.revise(db, example_id, person=person, messages=messages)
                     frame.done("The mended example waits for review.")
                     st.rerun()
