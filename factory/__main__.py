@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory import __version__
-from factory.commands import house_words
+from factory.commands import house_words, reviewing_words
 from factory.commands import words as typed
 from factory.commands.words import Commands
 from factory.commands.words import group as _group
@@ -43,6 +43,7 @@ def parser(*, with_knobs: bool = True) -> argparse.ArgumentParser:
     _results(commands)
     sanctions = _group(commands, "sanctions", "the public log of sanctions, appeals, and their answers")
     reports = _group(commands, "reports", "rows and people that somebody thinks should be looked at")
+    reviewing_words.reviewing(commands)
     house_words.conduct(sanctions, reports, _leaf)
     return top
 
@@ -142,8 +143,12 @@ def _rows(commands: Commands) -> None:
     review.add_argument("--reason", help="from the closed list; needed unless you accept")
     review.add_argument("--note", default="", help="a word to the author")
     review.add_argument("--limit", type=int, default=10, help="rows of the queue to show")
-    review.add_argument("--conflict", action="store_true", help="leave the row to others: you had better not judge it")
     review.add_argument("--dispute", metavar="WORDS", help="say why a check that you just judged is wrong")
+    for name, help in (
+        ("--conflict", "leave the row to others: you had better not judge it"),
+        ("--hold", "let the verdict count in ten seconds"), ("--undo", "take back what is on hold"),
+    ):  # fmt: skip
+        review.add_argument(name, action="store_true", help=help)
     overdue = _leaf(commands, "overdue", "rows:overdue", "decide, by the datasets' rules, what waits beyond its deadline")
     overdue.add_argument("--limit", type=int, default=500)
 

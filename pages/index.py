@@ -24,9 +24,10 @@ MENU = {
               ("runs", "Runs", "monitoring"), ("adapters", "Adapters", "extension")],
     "Worth": [("leaderboard", "Leaderboard", "leaderboard"), ("credits", "Credits", "paid")],
     "House": [("account", "My account", "account_circle"), ("sanctions", "Sanctions", "balance"),
+              ("reviewers", "Reviewers", "grading"),
               ("admin", "Admin", "admin_panel_settings")],
 }  # fmt: skip
-NEEDS = {"review": ("reviewer",), "admin": ("admin",)}
+NEEDS = {"review": ("reviewer",), "reviewers": ("curator",), "admin": ("admin",)}
 
 
 def sign_in_page() -> None:
@@ -52,7 +53,7 @@ else:
         ]
         for section, entries in MENU.items()
     }
-    here = st.navigation(pages)
+    here = st.navigation(pages, expanded=True)
     with st.sidebar:
         st.caption(f"Signed in as **{frame.plain(person.display_name)}**")
         if getattr(st.user, "is_logged_in", False):

@@ -14,7 +14,8 @@ from factory.base import schema
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts", "run_charts charts_search",
+    "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts",
+    "run_charts charts_search review_charts",
     "api demo checkup", "commands", "__main__ pages", "app reference",
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
@@ -22,7 +23,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "intake": "merkle licences policy documentation credentials national personal languages phrases token_lengths"
     " provenance packing decoding records json_rows native sandbox tables transcripts columns containers formats"
     " documents proposals turns meaning sanctions reports checks similarity fit standing allowances judging"
-    " contributions drafts sending opening consensus reviewers conflicts deals gold reviews held appeals deadlines"
+    " contributions drafts sending opening consensus reviewers conflicts deals differences gold reviews held appeals"
+    " deadlines timeline"
     " demo_reviewers datasets rules closing proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
@@ -32,8 +34,9 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
     "credit": "gradients attribution book freezes ledger leaderboards bounties rewards needs verify",
     "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
-    " withdrawing needing conduct holding own policies talking",
-    "commands": "words house_words desk drafts people rows versions training queue launch tokens reproducing comparing seen"
+    " withdrawing needing conduct holding own policies talking appealing reviewing",
+    "commands": "words house_words reviewing_words desk reviewing drafts"
+    " people rows versions training queue launch tokens reproducing comparing seen"
     " search results house withdrawing needing conduct holding own policies",
 }
 HEAVY = {"torch", "transformers", "peft", "bitsandbytes"}

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 
 from factory import __version__
 from factory.api import (
+    appealing,
     comparing,
     conduct,
     drafts,
@@ -28,6 +29,7 @@ from factory.api import (
     queue,
     reproductions,
     review,
+    reviewing,
     searching,
     seen,
     shapes,
@@ -85,7 +87,7 @@ def application(settings: Settings) -> FastAPI:
     made.include_router(routes, responses=REFUSALS)
     for more in (comparing, drafts, launch, review, searching, seen, tokens, versions, withdrawing, needing):
         made.include_router(more.routes, responses=REFUSALS)
-    for more in (conduct, holding, own, policies, talking):
+    for more in (appealing, reviewing, conduct, holding, own, policies, talking):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

@@ -12,7 +12,7 @@ from factory.base import people
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, say, told, version_named
 from factory.credit import freezes
-from factory.intake import contributions, datasets, deadlines, formats, gold, reviews
+from factory.intake import contributions, datasets, deadlines, formats, gold, held, reviews
 from factory.intake import policy as policies
 from factory.terminal import table
 
@@ -156,6 +156,14 @@ def _decide(desk: Desk, arguments: argparse.Namespace) -> None:
         dispute_id = gold.dispute(desk.db, example_id, reviewer=desk.person, words=arguments.dispute)
         say(desk, {"dispute": dispute_id}, f"Dispute {dispute_id} is open; somebody uninvolved looks at it.")
         return
+    if arguments.hold and arguments.decision is not None:
+        on_hold = held.say(
+            desk.db, example_id, reviewer=desk.person, decision=arguments.decision, reason=arguments.reason,
+            note=arguments.note,
+        )  # fmt: skip
+        words = f"It counts in {held.UNDO_SECONDS:.0f} seconds; `review --undo` takes it back." if on_hold else "It counts."
+        say(desk, {"example": example_id, "on_hold": on_hold}, words)
+        return
     if arguments.decision is None:
         raise Invalid("Say what you decide: --decision accept, return or reject.")
     state = reviews.decide(
@@ -179,6 +187,10 @@ def overdue(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def review(desk: Desk, arguments: argparse.Namespace) -> None:
     """Show a queue, or decide on one row of it."""
+    if arguments.undo:
+        example_id = held.take_back(desk.db, reviewer=desk.person)
+        say(desk, {"example": example_id}, f"Your verdict on example {example_id} is taken back; it waits for you again.")
+        return
     if arguments.example is not None:
         _decide(desk, arguments)
         return

@@ -283,7 +283,7 @@ def show(db: Database, example_id: int, *, person: Person) -> dict[str, Any]:
         "is_mine": own,
         "messages": formats.messages(found["content"]),
         "findings": _findings(db, example_id),
-        **_history(db, example_id, names=names),
+        **_history(db, example_id, names=names, only=person.id if found["state"] == "waiting" and not own else 0),
     }
 
 
@@ -295,12 +295,12 @@ def _findings(db: Database, example_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _history(db: Database, example_id: int, *, names: bool) -> dict[str, Any]:
+def _history(db: Database, example_id: int, *, names: bool, only: int) -> dict[str, Any]:
     verdicts = store.rows(
         db,
         "select v.decision, v.reason, v.note, v.at, p.display_name as reviewer from verdicts v"
-        " join people p on p.id = v.reviewer_id where v.example_id = ? order by v.id",
-        example_id,
+        " join people p on p.id = v.reviewer_id where v.example_id = ? and ? in (0, v.reviewer_id) order by v.id",
+        *(example_id, 0 if names else only),  # while it waits, a reviewer does not hear what others said
     )
     if not names:
         verdicts = [{**verdict, "reviewer": None} for verdict in verdicts]

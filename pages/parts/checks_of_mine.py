@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from factory.intake import gold, reviewers
+from factory.intake import conflicts, gold, reviewers
 from pages import frame
 
 
@@ -20,7 +20,11 @@ def last(db, person) -> None:
     if told["dispute"]:
         st.caption(f"Your dispute is {told['dispute']}.")
         return
-    with st.popover("The check is wrong", icon=":material/gavel:"), st.form("dispute", border=False, clear_on_submit=True):
+    if st.session_state.get("disputing") != example_id:
+        st.button("The check is wrong", key="wrong", icon=":material/gavel:", shortcut="D", on_click=disputing,
+                  args=(example_id,))  # fmt: skip
+        return
+    with st.form("dispute", clear_on_submit=True):
         words = st.text_area("Why it is wrong", max_chars=gold.MAX_WORDS)
         if st.form_submit_button("Dispute it"):
             with frame.trying():
@@ -29,17 +33,29 @@ def last(db, person) -> None:
                 st.rerun()
 
 
+def disputing(example_id: int) -> None:
+    """Open the form for a dispute; runs as a button's callback."""
+    st.session_state["disputing"] = example_id
+
+
 def accuracy(db, person) -> None:
     """My accuracy and what it means."""
     found = reviewers.accuracy(db, person.id)
     seen = found.gold_seen + found.peers_seen + found.appeals_seen
     with st.container(border=True):
         st.markdown("**How often you are right**")
+        for tie in conflicts.mine(db, person):
+            about = frame.count(tie["people"], "account")
+            st.caption(f":material/link_off: You are not asked about {about}. {tie['sentence']} A curator can lift that.")
         if not seen:
             st.caption("Nothing is known yet. Now and then an example comes that is settled already; you hear at once.")
             return
-        st.metric("weight of your verdicts", f"{found.value:.0%}", help="Halfway between how often you are right on good "
-                  "examples and on others. 80% is assumed of somebody new; nobody counts for more than 90%.")  # fmt: skip
+        st.metric(
+            "weight of your verdicts", f"{found.weight:.2f}", f"{found.weight - 1:+.2f} to somebody new",
+            help="How far you agree with what stands, above chance: 1 is assumed of somebody new, 1.33 is the most, and "
+            "whoever accepts everything falls to 0.",
+        )  # fmt: skip
+        st.caption(f"Right on {found.good_right:.0%} of the good examples and on {found.bad_right:.0%} of the others.")
         st.caption(
             f"Checks {found.gold_right} of {found.gold_seen} · settled with others {found.peers_right} of {found.peers_seen}"
             f" · appeals {found.appeals_right} of {found.appeals_seen}"

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from factory.intake import appeals, contributions, deadlines, formats, policy, provenance, reviews, turns
+from factory.intake import appeals, contributions, formats, provenance, turns
 from pages import frame
+from pages.parts import timeline
 
 PER_PAGE = 20
 
@@ -22,7 +23,6 @@ def examples(db, dataset, person) -> None:
         key="mine",
         required=True,
     )
-    rules = policy.current(db, dataset["id"])[1]
     pages = -(-counts[state] // PER_PAGE)
     number = st.pagination(pages, key=f"mine-{state}") if pages > 1 else 1
     for row in contributions.mine(
@@ -33,28 +33,14 @@ def examples(db, dataset, person) -> None:
         with st.expander(label, key=f"mine-{row['example_id']}", on_change="rerun") as box:
             if box.open:  # else twenty conversations are drawn that nobody looks at
                 frame.conversation(formats.messages(row["content"]))
-                story(db, contributions.show(db, row["example_id"], person=person), rules)
+                story(db, contributions.show(db, row["example_id"], person=person), person)
                 actions(db, row, person)
 
 
-def story(db, example, rules) -> None:
-    """What was found and decided, in order; reviewers stay unnamed."""
+def story(db, example, person) -> None:
+    """Where it came from, and everything that happened to it since; reviewers stay unnamed."""
     given(db, example)
-    for finding in example["findings"]:
-        st.caption(f"The checks: {frame.plain(finding['sentence'])} {frame.plain(finding['advice'])}")
-    for verdict in example["verdicts"]:
-        reason = f": {reviews.REASONS[verdict['reason']]}" if verdict["reason"] else ""
-        note = f" “{verdict['note']}”" if verdict["note"] else ""
-        st.caption(f"{frame.ago(verdict['at'])}: a reviewer says {verdict['decision']}{frame.plain(reason + note)}")
-    for decision in example["decisions"]:
-        why = f" {reviews.SILENCE[decision['reason']]}" if decision["reason"] in reviews.SILENCE else ""
-        st.caption(f"{frame.ago(decision['at'])}: {decision['decision']} by {decision['by']}.{why}")
-    if due := deadlines.due_at(rules, example):
-        st.caption(f"Decided {frame.moment(due)} at the latest; if nobody looks until then, by the rules of the dataset.")
-    if appeal := example["appeal"]:
-        st.caption(f"{frame.ago(appeal['at'])}: appealed. {frame.plain(appeal['words'])}")
-        if appeal["answer"]:
-            st.caption(f"{frame.ago(appeal['answered_at'])}: {appeal['answer']}. {frame.plain(appeal['answer_words'])}")
+    timeline.story(db, example["example_id"], person)
     if example["versions"]:
         st.caption(f"In version {', '.join(map(str, example['versions']))}")
 
