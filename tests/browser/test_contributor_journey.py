@@ -69,10 +69,11 @@ def test_a_row_is_mended_returned_mended_refused_appealed_and_accepted(page: Pag
     expect(page.get_by_text("1 good, 1 refused by the checks.")).to_be_visible(timeout=MOMENT)
 
     # a cell is mended where it stands, judged at once, and kept through a refresh and a new sign-in
+    cell = page.locator("#portal textarea")
+    expect(page.get_by_text("Submit 1 good row")).to_be_visible(timeout=MOMENT)  # all is drawn
     page.locator(".dvn-scroller").first.dblclick(position={"x": 740, "y": 88})
-    page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.type(LONG)
-    page.keyboard.press("Enter")
+    cell.fill(LONG)
+    cell.press("Enter")
     expect(page.get_by_text("2 good, 0 refused by the checks.")).to_be_visible(timeout=MOMENT)
     page.reload()
     expect(page.get_by_text("2 good, 0 refused by the checks.")).to_be_visible(timeout=MOMENT)
@@ -99,7 +100,7 @@ def test_a_row_is_mended_returned_mended_refused_appealed_and_accepted(page: Pag
     expect(page.get_by_text("waiting 2")).to_be_visible(timeout=MOMENT)
 
     # refused, and appealed
-    judge(workshop, "rosa", example_of(workshop, "waiting"), "reject", "incorrect", "Nobody salts them any more.")
+    judge(workshop, "rosa", example_of(workshop, "waiting"), "reject", "wrong", "Nobody salts them any more.")
     unfold(page, "rejected")
     expect(page.get_by_text("Nobody salts them any more.")).to_be_visible()
     page.get_by_label("Why this should be looked at again").fill("Older kinds are bitter, and they are still sold.")
