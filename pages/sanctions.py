@@ -31,10 +31,10 @@ def public(db, person) -> None:
             "no": [s["id"] for s in found],
             "who": [frame.person_name({"name": s["person"], "is_demo": s["is_demo"]}) for s in found],
             "what": [s["title"] for s in found],
+            "now": [s["outcome"] for s in found],
+            "until": [frame.moment(s["ends_at"]) for s in found],
             "why": [s["why"] for s in found],
             "from": [frame.moment(s["starts_at"]) for s in found],
-            "until": [frame.moment(s["ends_at"]) for s in found],
-            "now": [s["outcome"] for s in found],
             "decided by": [s["by_name"] for s in found],
         }
     )

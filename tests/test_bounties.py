@@ -227,6 +227,14 @@ def test_a_reward_to_somebody_whose_credits_are_frozen_is_held(db: Database, hou
     verify.verify(db)
 
 
+def test_what_flows_back_to_somebody_whose_credits_are_frozen_is_held(db: Database, house: House) -> None:
+    opened(db, house)
+    freezes.freeze(db, by=house.admin, reason="Promises were made before it was seen.", days=60, who=house.sponsor.name)
+    assert settled_later(db, 10.1) == ["return"]
+    assert has(db, house.sponsor) == 0.0 < ledger.balance(db, book.held(house.sponsor.id))
+    verify.verify(db)
+
+
 @pytest.mark.parametrize(
     ("table", "change", "named"),
     [

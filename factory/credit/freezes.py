@@ -166,7 +166,7 @@ def reckon_end(db: Database, freeze_id: int, *, before: int = 2**62) -> tuple[st
 def hold_back(db: Database, transaction_id: int) -> None:
     """Hold what a payment paid, where a freeze says so; in the caller's transaction, right behind the payment."""
     paid = store.row(db, "select kind, adapter_id from ledger_transactions where id = ?", transaction_id)
-    if paid is None or paid["kind"] not in ("pay", "reward"):
+    if paid is None or paid["kind"] not in ("pay", "reward", "return"):
         return
     release_due(db)
     concerned = store.rows(

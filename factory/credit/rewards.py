@@ -127,4 +127,7 @@ def _flow_back(db: Database) -> list[dict[str, Any]]:
         " group by b.bounty_id having sum(e.micro_credits) > 0 order by b.bounty_id",
     )
     found = [{"bounty_id": row["bounty_id"]} for row in over]
-    return [{"kind": "return", "id": bounties.write(db, "return", about), **about} for about in found]
+    done = [{"kind": "return", "id": bounties.write(db, "return", about), **about} for about in found]
+    for one in done:
+        freezes.hold_back(db, one["id"])
+    return done

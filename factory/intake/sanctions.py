@@ -27,7 +27,7 @@ LEAST_WORDS, MOST_WORDS, MOST_ROWS = 10, 2_000, 50
 
 # What each kind means for the person, and for how many days it may last at most.
 KINDS = {
-    "warning": ("You were warned; nothing is taken away from you", 90),
+    "warning": ("You were warned; it takes nothing from you, and stands", 90),
     "no_submitting": ("You may not submit examples", 180),
     "no_reviewing": ("You may not review", 180),
     "paused": ("Your account is paused", 90),

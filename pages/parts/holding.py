@@ -36,15 +36,17 @@ def held(db, person) -> None:
                 "no": [one["id"] for one in found],
                 "whose": [about(one) for one in found],
                 "credits": [frame.credits(one["micro_credits"]) for one in found],
-                "why": [one["reason"] for one in found],
-                "since": [frame.moment(one["at"]) for one in found],
+                "now": [one["outcome"] or "held" for one in found],
                 "until": [frame.moment(one["ends_at"]) for one in found],
-                "ended": [one["outcome"] or "holds now" for one in found],
-                "because": [one["end_reason"] or "" for one in found],
+                "why": [one["reason"] for one in found],
+                "ended because": [one["end_reason"] or "" for one in found],
+                "since": [frame.moment(one["at"]) for one in found],
                 "by": [one["by_name"] for one in found],
             }
         )
-        st.dataframe(table, hide_index=True, column_config={"credits": st.column_config.NumberColumn(format="%.2f")})
+        day = st.column_config.DateColumn(format="iso8601")
+        number = st.column_config.NumberColumn(format="%.2f")
+        st.dataframe(table, hide_index=True, column_config={"credits": number, "until": day, "since": day})
     if person.may("admin"):
         hold(db, person)
         end(db, person, [one for one in found if not one["outcome"]])

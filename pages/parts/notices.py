@@ -21,10 +21,7 @@ def show(told: list[tuple[str, str]]) -> None:
     pages = dict.fromkeys(page for _, page in told)
     with st.container(horizontal=True):
         if "sanctions.py" in pages:
-            about = {"part": "About me"}
-            st.page_link(
-                "sanctions.py", label="The evidence, and how to appeal", icon=":material/balance:", query_params=about
-            )
+            words = "The evidence, and how to appeal"
+            frame.within(words, "sanctions.py", key="notice-sanctions", icon=":material/balance:", part="About me")
         if "credits.py" in pages:
-            about = {"part": "Held"}
-            st.page_link("credits.py", label="What is held", icon=":material/lock_clock:", query_params=about)
+            frame.within("What is held", "credits.py", key="notice-held", icon=":material/lock_clock:", part="Held")
