@@ -4,7 +4,7 @@ import streamlit as st
 
 from factory import charts
 from factory.credit import leaderboards, ledger
-from factory.intake import contributions, datasets, reviews
+from factory.intake import contributions, datasets, reports, reviews
 from factory.training import runs
 from pages import frame
 
@@ -50,6 +50,9 @@ with frame.page("Home") as (db, person):
         links.page_link("contribute.py", label="Mend what was returned", icon=":material/edit:")
     if waiting:
         links.page_link("review.py", label=f"Review {frame.count(waiting, 'example')}", icon=":material/rate_review:")
+    if asked := reports.waiting(db, by=person):
+        words = f"Reports and appeals: {asked}"
+        links.page_link("sanctions.py", label=words, icon=":material/balance:", query_params={"part": "Queue"})
     for run in running:
         links.page_link(
             "runs.py",

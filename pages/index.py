@@ -61,5 +61,5 @@ else:
         # A link button would open a new tab and leave this one as it is.
         st.html('<a href="/sign-out" target="_self" style="color: inherit; font-size: 0.9rem">Sign out</a>')
     frame.say_what_was_done()
-    notices.show(told)
+    notices.show(told, here.url_path)
     here.run()

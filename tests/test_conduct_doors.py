@@ -136,6 +136,8 @@ def test_the_person_is_told_on_every_page_and_reads_the_evidence_and_appeals_the
 
 def test_a_moderator_acts_on_a_report_and_answers_an_appeal_on_the_page(db: Database, house: House) -> None:
     reports.report(db, by=house.adam, reason="spam", words="look " + HOSTILE, example_id=house.example_id)
+    assert (reports.waiting(db, by=house.cara), reports.waiting(db, by=house.eve)) == (1, 0)
+    assert not visit(db, house, house.cara, "home").exception
     queue = visit(db, house, house.cara, "sanctions", part="Queue")
     assert not queue.exception
     queue.text_area[0].input(WORDS)

@@ -81,6 +81,13 @@ def queue(db: Database, *, by: Person, limit: int = 50, offset: int = 0) -> list
     return [_told(one) for one in found]
 
 
+def waiting(db: Database, *, by: Person) -> int:
+    """How many reports and appeals wait for this moderator, 50 and 50 at most; 0 for anybody else."""
+    if not by.may(*MODERATORS):
+        return 0
+    return len(queue(db, by=by)) + len(sanctions.open_appeals(db, by=by)[:50])
+
+
 def _told(record: dict[str, Any]) -> dict[str, Any]:
     content = record.pop("content")
     return {**record, "why": REASONS[record["reason"]], "messages": formats.messages(content) if content else None}

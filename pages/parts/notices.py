@@ -14,14 +14,17 @@ def of(db, person) -> list[tuple[str, str]]:
     return told + [(sentence, "credits.py") for sentence in freezes.notices(db, person)]
 
 
-def show(told: list[tuple[str, str]]) -> None:
-    """The notices on top of a page."""
+def show(told: list[tuple[str, str]], here: str) -> None:
+    """The notices on top of the page named `here`, with links to where they can be answered, unless one is there."""
     for sentence, _ in told:
         st.warning(frame.plain(sentence), icon=":material/gavel:")
-    pages = dict.fromkeys(page for _, page in told)
+    pages = dict.fromkeys(page for _, page in told if page != f"{here}.py")
     with st.container(horizontal=True):
         if "sanctions.py" in pages:
-            words = "The evidence, and how to appeal"
-            frame.within(words, "sanctions.py", key="notice-sanctions", icon=":material/balance:", part="About me")
+            about = {"part": "About me"}
+            st.page_link(
+                "sanctions.py", label="The evidence, and how to appeal", icon=":material/balance:", query_params=about
+            )
         if "credits.py" in pages:
-            frame.within("What is held", "credits.py", key="notice-held", icon=":material/lock_clock:", part="Held")
+            about = {"part": "Held"}
+            st.page_link("credits.py", label="What is held", icon=":material/lock_clock:", query_params=about)

@@ -21,7 +21,7 @@ def shown(db, dataset, person) -> None:
         ),
         hide_index=True,
         height="content",
-        column_config={"now": st.column_config.TextColumn(alignment="right")},
+        column_config={"now": st.column_config.TextColumn(alignment="right", width=170)},
     )
     if dataset["owner_id"] == person.id or person.may("curator"):
         change(db, dataset, person, now)
