@@ -102,7 +102,7 @@ def _datasets(commands: Commands) -> None:
     house_words.policy(datasets, _leaf)
     seal = _leaf(datasets, "seal", "rows:datasets_seal", "seal held-out questions that nobody can submit to")
     seal.add_argument("slug")
-    seal.add_argument("file", type=Path)
+    _file(seal)
     freeze = _leaf(datasets, "freeze", "rows:datasets_freeze", "freeze what is accepted now as a version")
     freeze.add_argument("slug")
     freeze.add_argument("--note", default="")
@@ -126,13 +126,18 @@ def _datasets(commands: Commands) -> None:
     prove.add_argument("--row", type=Path, metavar="FILE.json", help='the words: {"messages": […]}')
 
 
+def _file(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path)
+    typed.reading(command)
+
+
 def _rows(commands: Commands) -> None:
     check = _leaf(commands, "check", "rows:check", "say what is wrong with each row of a file; nothing is sent")
-    check.add_argument("file", type=Path)
+    _file(check)
     check.add_argument("--dataset", required=True, metavar="SLUG")
     check.add_argument("--all", action="store_true", help="show the good rows too")
     submit = _leaf(commands, "submit", "rows:submit", "send the good rows of a file for review")
-    submit.add_argument("file", type=Path)
+    _file(submit)
     submit.add_argument("--dataset", required=True, metavar="SLUG")
     submit.add_argument("--licence", help="an SPDX identifier (default: the dataset's own)")
     submit.add_argument("--mine-to-give", action="store_true", help="you may give these rows under that licence")

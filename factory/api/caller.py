@@ -54,4 +54,7 @@ Who = Annotated[Person, Depends(_person)]
 Here = Annotated[Settings, Depends(_settings)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Offset = Annotated[int, Query(ge=0)]
-Upload = Annotated[UploadFile, File(description="JSONL, JSON, CSV, TSV or Parquet, gzipped or zipped too.")]
+Upload = Annotated[
+    UploadFile,
+    File(description="JSONL, JSON, CSV, TSV, Parquet, XLSX or drafts of a document; packed or several in a zip too."),
+]

@@ -47,12 +47,13 @@ def begin(slug: str, offered: shapes.Rows, db: Store, person: Who) -> dict[str, 
     return drafts.check(db, draft_id, person=person)
 
 
-def _mapping(said: str) -> Mapping | None:
+def mapped(said: str) -> Mapping | None:
+    """The mapping in a form's field, or None when it is empty. Raises Invalid."""
     if not said.strip():
         return None
     try:
         return columns.said(json.loads(said))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise Invalid('The mapping is not JSON; write {"question": "a column", "answer": "another"}.') from problem
 
 
@@ -63,7 +64,7 @@ Encoding = Annotated[str, Form(description="Of its text, where it is not the one
 @routes.post("/look", summary="What a file seems to be, and its first rows as they would become")
 def look(file: Upload, person: Who, settings: Here, mapping: Which = "", encoding: Encoding = "") -> dict[str, Any]:
     found = formats.look(
-        file.file, name=file.filename or "upload", settings=settings, mapping=_mapping(mapping), encoding=encoding
+        file.file, name=file.filename or "upload", settings=settings, mapping=mapped(mapping), encoding=encoding
     )
     return {**dataclasses.asdict(found), "is_document": found.is_document}
 
@@ -82,7 +83,7 @@ def begin_with_file(
     """One draft of the rows in it, and one of what could be rows of documents in it, to confirm."""
     made = opening.begin(
         db, datasets.get(db, slug)["id"], person=person, source=file.file, name=file.filename or "upload",
-        settings=settings, mapping=_mapping(mapping), encoding=encoding, start=start, by="api",
+        settings=settings, mapping=mapped(mapping), encoding=encoding, start=start, by="api",
     )  # fmt: skip
     return [drafts.check(db, each, person=person) for each in made]
 

@@ -12,8 +12,9 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from sqlite_utils import Database
 
 from factory.adapters import cards, exports, kept
-from factory.api import shapes
+from factory.api import drafts, shapes
 from factory.api.caller import Here, Limit, Offset, Store, Upload, Who
+from factory.api.drafts import Encoding, Which
 from factory.base import people
 from factory.base.errors import FactoryError, Invalid, Unavailable
 from factory.base.people import Person
@@ -69,8 +70,9 @@ def _submit(db: Database, slug: str, person: Person, rows: Any, **about: Any) ->
     )
 
 
-def _uploaded(file: UploadFile, settings: Settings) -> formats.Reading:
-    return formats.read(file.file.read(), name=file.filename or "upload", settings=settings)
+def _uploaded(file: UploadFile, settings: Settings, mapping: str, encoding: str) -> formats.Reading:
+    name = file.filename or "upload"
+    return formats.read(file.file, name=name, settings=settings, mapping=drafts.mapped(mapping), encoding=encoding)
 
 
 @routes.post("/datasets/{slug}/preflight", tags=["contribute"], summary="Say what is wrong with rows; write nothing")
@@ -79,8 +81,10 @@ def preflight(slug: str, offered: shapes.Rows, db: Store, person: Who) -> shapes
 
 
 @routes.post("/datasets/{slug}/preflight/file", tags=["contribute"], summary="The same for a file of any known format")
-def preflight_file(slug: str, file: Upload, db: Store, person: Who, settings: Here) -> shapes.Preflight:
-    return _preflight(db, slug, person, _uploaded(file, settings).rows)
+def preflight_file(
+    slug: str, file: Upload, db: Store, person: Who, settings: Here, mapping: Which = "", encoding: Encoding = ""
+) -> shapes.Preflight:
+    return _preflight(db, slug, person, _uploaded(file, settings, mapping, encoding).rows)
 
 
 @routes.post("/datasets/{slug}/submissions", tags=["contribute"], summary="Submit rows for review", status_code=201)
@@ -100,9 +104,11 @@ def submit_file(
     db: Store,
     person: Who,
     settings: Here,
+    mapping: Which = "",
+    encoding: Encoding = "",
 ) -> shapes.Submitted:
-    reading = _uploaded(file, settings)
-    rows = [row.messages for row in reading.rows if row.messages is not None]
+    reading = _uploaded(file, settings, mapping, encoding)
+    rows = [row for row in reading.rows if row.messages is not None]
     return _submit(
         db,
         slug,

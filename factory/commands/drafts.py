@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
+from collections import Counter
 
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, fraction_told, say
@@ -43,7 +45,21 @@ def look(desk: Desk, arguments: argparse.Namespace) -> None:
     if not found.certain and found.mapping:
         parts = " ".join(f"--map {part}={name}" for part, name in vars(found.mapping).items() if name)
         lines.append(f"It could be {parts}; what you choose is shown by `look` and taken by `drafts keep`.")
-    say(desk, found, "\n".join([*lines, table(rows, ["row", "question", "answer", "why not"])]).strip())
+    counted = _counted(desk, arguments, found) if arguments.count else {}
+    lines += [f"In all {counted['readable']:,} rows can be read and {counted['unreadable']:,} cannot."] if counted else []
+    shown = table(rows, ["row", "question", "answer", "why not"])
+    say(desk, {**dataclasses.asdict(found), **counted}, "\n".join([*lines, shown]).strip())
+
+
+def _counted(desk: Desk, arguments: argparse.Namespace, found: formats.Look) -> dict[str, int]:
+    """How many rows of the whole file can be read, one at a time; under the mapping that was shown."""
+    mapping = mapping_said(arguments.map) or (None if found.shape else found.mapping)
+    every = formats.rows(
+        file_at(arguments.file), name=arguments.file.name, settings=desk.settings, encoding=arguments.encoding,
+        mapping=mapping,
+    )  # fmt: skip
+    told = Counter(row.problem is None for row in every)
+    return {"readable": told[True], "unreadable": told[False]}
 
 
 def keep(desk: Desk, arguments: argparse.Namespace) -> None:

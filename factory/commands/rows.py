@@ -11,6 +11,7 @@ from typing import Any
 from factory.base import people
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, say, told, version_named
+from factory.commands.drafts import mapping_said
 from factory.credit import freezes
 from factory.intake import contributions, datasets, deadlines, formats, gold, held, reviews
 from factory.intake import policy as policies
@@ -81,7 +82,10 @@ def datasets_export(desk: Desk, arguments: argparse.Namespace) -> None:
 
 
 def _read(desk: Desk, arguments: argparse.Namespace) -> formats.Reading:
-    reading = formats.read(file_at(arguments.file), name=arguments.file.name, settings=desk.settings)
+    reading = formats.read(
+        file_at(arguments.file), name=arguments.file.name, settings=desk.settings, mapping=mapping_said(arguments.map),
+        encoding=arguments.encoding,
+    )  # fmt: skip
     if reading.note and not desk.json:
         told(reading.note)
     return reading
@@ -132,7 +136,7 @@ def submit(desk: Desk, arguments: argparse.Namespace) -> None:
     reading = _read(desk, arguments)
     unreadable = [row.problem for row in reading.rows if row.problem]
     sent = contributions.submit(
-        desk.db, dataset["id"], person=desk.person, rows=[row.messages for row in reading.rows if row.messages is not None],
+        desk.db, dataset["id"], person=desk.person, rows=[row for row in reading.rows if row.messages is not None],
         source="terminal", file_name=arguments.file.name, file_format=reading.container,
         licence=arguments.licence or dataset["licence"], attested=arguments.mine_to_give,
     )  # fmt: skip

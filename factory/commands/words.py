@@ -27,7 +27,8 @@ def group(commands: Commands, name: str, help: str) -> Commands:
     return made.add_subparsers(metavar="COMMAND", required=True)
 
 
-def _reading(command: argparse.ArgumentParser) -> None:
+def reading(command: argparse.ArgumentParser) -> None:
+    """What a file does not say by itself."""
     parts = "question, answer, input, system, or turns"
     command.add_argument("--map", action="append", metavar="PART=COLUMN", help=f"which column is which: {parts}; repeated")
     command.add_argument("--encoding", default="", help="of its text, where it is not the one it seems to have")
@@ -37,12 +38,13 @@ def drafts(commands: Commands) -> None:
     """The commands about files that are not known yet, and about drafts."""
     look = leaf(commands, "look", "drafts:look", "say what a file seems to be, and its first rows as they would become")
     look.add_argument("file", type=Path)
-    _reading(look)
+    reading(look)
+    look.add_argument("--count", action="store_true", help="read the whole file, and count what can be read of it")
     drafts = group(commands, "drafts", "rows that you prepare; only you see them, and nothing counts before you send them")
     keep = leaf(drafts, "keep", "drafts:keep", "keep a file's rows as a draft and judge them; nothing is sent")
     keep.add_argument("file", type=Path)
     keep.add_argument("--dataset", required=True, metavar="SLUG")
-    _reading(keep)
+    reading(keep)
     keep.add_argument("--start", type=int, default=1, metavar="ROW", help="begin at this row; a draft takes 10,000")
     leaf(drafts, "list", "drafts:listed", "list your drafts, the one touched last first")
     show = leaf(drafts, "show", "drafts:show", "show rows of a draft, and what sending it would do")

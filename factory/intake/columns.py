@@ -20,6 +20,7 @@ from typing import Any
 from factory.base.errors import Invalid
 from factory.intake import transcripts
 from factory.intake.json_rows import load_json
+from factory.intake.records import listed
 
 FORMATS = ("messages", "sharegpt", "alpaca", "prompt_completion", "question_answer", "text")
 ROLE_NAMES = {
@@ -84,8 +85,7 @@ class Mapping:
         found += [] if self.turns or self.answer or not self.question else ["Say which column holds the answer."]
         found += ["A column with the whole conversation leaves no place for others."] if self.turns and self.question else []
         named = [(part.name, getattr(self, part.name)) for part in fields(self) if getattr(self, part.name)]
-        shown = ", ".join(columns[:12]) or "none"
-        found += [f"There is no column {name[:40]!r} for the {part}; there are {shown}." for part, name in named
+        found += [f"There is no column {name[:40]!r} for the {part}; there are {listed(columns)}." for part, name in named
                   if name not in columns]  # fmt: skip
         twice = len({name for _, name in named}) < len(named)
         return [*found, "One column is named for two parts; name each once."] if twice else found

@@ -58,6 +58,7 @@ def load(data: bytes | Path, *, name: str, settings: Settings) -> bytes:
 def kind_of(member: Member, expected: frozenset[str], encoding: str = "") -> Kind:
     """What a file is. `expected` are column names that tell a table from a text. Raises Invalid for other files."""
     head = member.head
+    _need_what_it_is_called(member)
     if head.startswith(b"PAR1"):
         return Kind("parquet")
     if head.startswith(packing.ZIP):
@@ -73,6 +74,22 @@ def kind_of(member: Member, expected: frozenset[str], encoding: str = "") -> Kin
     with _text(member, found) as text:
         start = text.read(decoding.SAMPLE * 4)
     return _kind_of_text(start, member.name.lower().rsplit(".", 1)[-1], found, expected)
+
+
+def _need_what_it_is_called(member: Member) -> None:
+    """Raises Invalid for a file that is called a workbook, say, and does not begin as one: it is damaged, and no text."""
+    ending = "." + member.name.lower().rsplit(".", 1)[-1]
+    marks: dict[str, bytes | tuple[bytes, ...]] = {
+        **packing.PACKED,
+        ".zip": packing.ZIP,
+        ".docx": packing.ZIP,
+        ".xlsx": packing.ZIP,
+        ".parquet": b"PAR1",
+    }
+    if ending in marks and not member.head.startswith(marks[ending]):
+        raise Invalid(f"{member.name} is damaged, or no {ending} file at all; save it again and send that.")
+    if ending == ".pdf" and b"%PDF-" not in member.head[:1024]:
+        raise Invalid(f"{member.name} is damaged, or no PDF file at all; save it again and send that.")
 
 
 def _text(member: Member, encoding: Encoding) -> io.TextIOWrapper:

@@ -29,10 +29,13 @@ LEGACY = (
 LATIN = ("cp1250", "iso8859_2", "iso8859_15", "cp1254", "cp1257", "mac_roman", "cp437", "cp850")
 NAMES = {"cp1252": "Windows-1252", "latin-1": "ISO-8859-1", "utf-8-sig": "utf-8"}
 DAMAGED = "\udcff"  # half of a character: nothing that is read properly can have it
+NO_TEXT = "{name} is not text and of no kind that is read here; send JSONL, CSV, XLSX, Parquet, DOCX, PDF or text."
+CONTROLS = bytes({*range(1, 32), 127} - set(b"\t\n\v\f\r\x1b"))  # what no text has, and packed bytes have often
 LONGEST_LINE = 2**22
 SAMPLE = 2**16
 CHUNK = 2**20
 _HALF = re.compile("[\ud800-\udfff]")
+_DAMAGES = re.compile(f"{DAMAGED}+")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ def detect(opened: Callable[[], BinaryIO], *, name: str, wanted: str = "") -> En
         marked = next((encoding for mark, encoding in MARKS if head.startswith(mark)), "")
         if marked:
             return Encoding(marked, True)
-        if head.count(0) > len(head) // 50:
+        if head.count(0) > len(head) // 5:
             return Encoding(_wide(head, name), True)
+        if len(head.translate(None, delete=CONTROLS)) < len(head) * 0.95:
+            raise Invalid(NO_TEXT.format(name=name))
         foreign, sample = _foreign(head, file)
     if not foreign:
         return Encoding("utf-8", True)
@@ -117,7 +122,7 @@ def _wide(head: bytes, name: str) -> str:
     for encoding, pattern in {"utf-16-le": (0, 1, 0, 1), "utf-16-be": (1, 0, 1, 0)}.items():
         if all(zero[at] if wanted else few[at] for at, wanted in enumerate(pattern)):
             return encoding
-    raise Invalid(f"{name} is not text and of no kind that is read here; send JSONL, CSV, XLSX, Parquet, DOCX, PDF or text.")
+    raise Invalid(NO_TEXT.format(name=name))
 
 
 def _foreign(head: bytes, file: BinaryIO) -> tuple[bool, bytes]:
@@ -128,17 +133,19 @@ def _foreign(head: bytes, file: BinaryIO) -> tuple[bool, bytes]:
         if not data.isascii() or rest:
             text = (rest + data).decode("utf-8", errors="factory-damaged")
             rest = b""
-            bad = text.count(DAMAGED)
-            if bad:
+            bad = len(_DAMAGES.findall(text))
+            if bad and data:  # a character may be cut in two where the piece ends
                 tail = data[-3:]
                 cut = next((n for n in (1, 2, 3) if len(tail) >= n and tail[-n] >= 0xC0), 0)
-                rest, bad = (tail[-cut:], bad - 1) if cut else (b"", bad)
+                rest, bad = (tail[-cut:], bad - 1) if cut and text.endswith(DAMAGED) else (b"", bad)
             wrong += bad
             right += sum(1 for _ in re.finditer(r"[^\x00-\x7f\ud800-\udfff]+", text))
             if bad and len(sample) < SAMPLE:
                 sample += b"\n".join(line for line in data.split(b"\n")[:5_000] if not line.isascii())[:SAMPLE]
+        if right > 1_000 * (1 + wrong):  # proved; a damaged byte further on costs its own row
+            break
         data = file.read(CHUNK)
-    return wrong > right, sample
+    return wrong > 4 * right, sample  # by chance, other encodings hardly ever give a character of UTF-8
 
 
 def _legacy(sample: bytes) -> str:

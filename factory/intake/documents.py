@@ -80,7 +80,8 @@ def _starts(parts: list[str]) -> list[int]:
 def _lined(name: str, kind: str, text: str, note: str) -> Document:
     _need_length(name, len(text))
     lines = text.split("\n")
-    return Document(name, kind, text, _starts(lines), _markdown_headings(text) if kind == "markdown" else [], note)
+    headings = _markdown_headings(text) if kind == "markdown" else _plain_headings(lines)
+    return Document(name, kind, text, _starts(lines), headings, note)
 
 
 def _markdown_headings(text: str) -> list[tuple[int, int, str]]:
@@ -94,6 +95,23 @@ def _markdown_headings(text: str) -> list[tuple[int, int, str]]:
     for opening, words in pairwise(tokens):
         if opening.type == "heading_open" and opening.level == 0 and opening.map and words.content.strip():
             found.append((opening.map[0], int(opening.tag[1:]), words.content.strip()))
+    return found
+
+
+def _plain_headings(lines: list[str]) -> list[tuple[int, int, str]]:
+    """Short lines between blank ones that end like no sentence: what people set as headings in a plain text.
+
+    >>> _plain_headings(["PORTS", "", "Port 22 is for ssh.", "", "See below."])
+    [(0, 1, 'PORTS')]
+    """
+    blank = [True, *(not line.strip() for line in lines), True]
+    found = []
+    for number, line in enumerate(lines):
+        words = line.strip()
+        alone = blank[number] and blank[number + 2] and not blank[number + 1]
+        short = alone and len(words) <= 80 and any(map(str.isalpha, words))
+        if short and words[0].isalnum() and words[-1] not in ".,;:!)]}*_`":
+            found.append((number, 1, words))
     return found
 
 

@@ -28,16 +28,15 @@ from typing import Any
 
 from factory.base.errors import Invalid
 from factory.base.settings import Settings
-from factory.intake import containers, decoding, packing, provenance
+from factory.intake import containers, decoding, packing
 from factory.intake.columns import COLUMNS, EXPECTED, Mapping, guess, messages_by, messages_of, of_shape, shapes_of
 from factory.intake.columns import FORMATS as FORMATS
 from factory.intake.packing import Member, Source
 from factory.intake.provenance import Place
-from factory.intake.records import Record
+from factory.intake.records import Record, listed
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 LICENCE = ("licence", "license")  # columns that say under what a row is given
-DRAFT = {"confirmed", "kind", "source"}  # columns of a file of drafts, see `proposals.lines`
 FIRST_ROWS = 20
 LOOKED_AT = 200
 
@@ -121,7 +120,7 @@ class Tally:
         if len(known) > 1:
             notes.append("Rows of several shapes: " + ", ".join(f"{count:,} {shape}" for shape, count in known) + ".")
         if self.unused:
-            notes.append(f"Columns left out: {', '.join(column for column, _ in self.unused.most_common(12))}.")
+            notes.append(f"Columns left out: {listed(column for column, _ in self.unused.most_common(12))}.")
         if self.documents:
             several = (
                 f"{len(self.documents)} documents are" if len(self.documents) > 1 else f"{self.documents[0]} is a document"
@@ -155,8 +154,7 @@ def look(
     if not found and not tally.documents:
         raise Invalid(f"{name} has no rows; choose a file with rows in it.")
     first = [
-        _row(at, record, tally, suggested if not certain or mapping else None)
-        for at, record in enumerate(found[:FIRST_ROWS])
+        _row(at, record, tally, suggested if mapping or not shape else None) for at, record in enumerate(found[:FIRST_ROWS])
     ]
     return Look(
         tally.container, shape, shapes, certain, why, columns, suggested, first, tally.documents,
@@ -213,8 +211,7 @@ def read(
 def _nothing_known(name: str, tally: Tally, found: list[Row]) -> str:
     if not tally.columns:
         return f"No row of {name} can be read. {found[0].problem}"
-    columns = ", ".join(column[:40] for column in tally.columns[:12]) or "none"
-    return f"{name} has the columns {columns}; a row needs {EXPECTED}. Or say which column is which."
+    return f"{name} has the columns {listed(tally.columns)}; a row needs {EXPECTED}. Or say which column is which."
 
 
 def rows(
@@ -272,18 +269,13 @@ def _row(position: int, record: Record, tally: Tally, given: Mapping | None) -> 
     if record.fields is None:
         return Row(position, None, record.problem, record.raw, record.place)
     fields = record.fields
-    place = provenance.said(fields.get("source")) or record.place
-    if "confirmed" in fields and place is not record.place and fields["confirmed"] is not True:
-        words = f"Row {position + 1:,} is a draft that nobody confirmed; read it, mend it, and set confirmed to true."
-        return Row(position, None, words, record.raw, place)
     shape = "mapped" if given else shape_of(fields)
     tally.shapes[shape] += 1
     tally.columns = tally.columns or [str(column) for column in fields]
     used = set(vars(given).values()) if given else COLUMNS
-    tally.unused.update(str(column)[:40] for column in fields if column not in used | DRAFT | set(LICENCE))
+    tally.unused.update(str(column)[:40] for column in fields if column not in used | set(LICENCE))
     if not shape:
-        columns = ", ".join(str(column)[:40] for column in list(fields)[:12]) or "none"
-        words = f"Row {position + 1:,} has the columns {columns}; it needs {EXPECTED}."
+        words = f"Row {position + 1:,} has the columns {listed(fields)}; it needs {EXPECTED}."
         return Row(position, None, words, record.raw, record.place)
     try:
         found = messages_by(given, fields) if given else messages_of(shape, fields)
@@ -293,7 +285,7 @@ def _row(position: int, record: Record, tally: Tally, given: Mapping | None) -> 
         words = f"Row {position + 1:,} has half of a character in it (a lone surrogate); write it again."
         return Row(position, None, words, record.raw, record.place)
     given_under = next((value for name in LICENCE if isinstance(value := fields.get(name), str)), "")
-    return Row(position, found, None, record.raw, place, given_under.strip()[:200])
+    return Row(position, found, None, record.raw, record.place, given_under.strip()[:200])
 
 
 def canonical(messages: list[dict[str, Any]]) -> str:

@@ -15,7 +15,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from factory.base.errors import Invalid
 from factory.base.settings import Settings
@@ -82,7 +81,8 @@ _Draft = tuple[str, str, int, int, str]  # kind, question, start, end, answer
 def _drafts(document: Document) -> Iterator[_Draft]:
     """Pairs where the text has them; sections and passages for all that stands between."""
     text, at = document.text, 0
-    for start, end, question, answer in transcripts.pairs_in(text):
+    headings = [begins for begins, _, _ in _headings(document)]
+    for start, end, question, answer in transcripts.pairs_in(text, headings):
         yield from _between(document, at, start)
         yield "pair", question, start, end, answer
         at = end
@@ -191,14 +191,3 @@ def confirmed(drafts: Iterable[Proposal], said: Mapping[int, tuple[str, str]]) -
 def _row(position: int, question: str, answer: str, place: Place) -> Row:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return Row(position, messages, None, json.dumps(messages, ensure_ascii=False)[:2_000], place)
-
-
-def lines(drafts: Iterable[Proposal]) -> Iterator[str]:
-    """The drafts as JSON lines to edit: each with `"confirmed": false`, which a person changes to true.
-
-    `formats.read` takes such a file and gives rows of the confirmed ones, each with its place; the others are refused.
-    """
-    for draft in drafts:
-        place: dict[str, Any] = {key: value for key, value in vars(draft.place).items() if value is not None}
-        row = {"question": draft.question, "answer": draft.answer, "confirmed": False, "kind": draft.kind, "source": place}
-        yield json.dumps(row, ensure_ascii=False) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,21 @@ def shown(row: Any) -> str:
         return "…"
 
 
+def listed(columns: Iterable[Any]) -> str:
+    """Column names in a sentence: the first dozen, none so long or over so many lines that it could hide something.
+
+    >>> listed(["question", "the\\nanswer"])
+    'question, the answer'
+    """
+    names = [" ".join(repaired(str(column)).split())[:40] for column in columns]
+    return ", ".join(names[:12]) + (" …" if len(names) > 12 else "") if names else "none"
+
+
 def folded(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with column names in small letters, without spaces around; as it was where two would become one.
+    """The same with column names in small letters, spaces as single ones; as it was where two would become one.
 
     >>> folded({" Question": "a", "ANSWER": "b"})
     {'question': 'a', 'answer': 'b'}
     """
-    small = {str(name).strip().lower(): value for name, value in fields.items()}
+    small = {" ".join(str(name).split()).lower(): value for name, value in fields.items()}
     return small if len(small) == len(fields) else fields

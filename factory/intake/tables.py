@@ -122,7 +122,7 @@ def delimited(text: io.TextIOWrapper, separator: str, name: str) -> Iterator[Rec
 
 
 def _header(cells: list[str], name: str) -> list[str]:
-    header = [repaired(cell.strip().lower()) for cell in cells]
+    header = [" ".join(repaired(cell).lower().split()) for cell in cells]
     while header and not header[-1]:  # a separator at the end of each line
         header.pop()
     if len(set(header)) < len(header):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -59,10 +61,10 @@ def _by(manner: re.Pattern[str], text: str) -> list[dict[str, Any]]:
     return turns if fits and all(turn["content"] for turn in turns) else []
 
 
-def pairs_in(text: str) -> list[tuple[int, int, str, str]]:
+def pairs_in(text: str, stops: Sequence[int] = ()) -> list[tuple[int, int, str, str]]:
     """Question and answer pairs that stand anywhere in a text: start, end (characters), question, answer.
 
-    An answer goes on to the next question or to a heading.
+    An answer goes on to the next question, or to the first of `stops`, the characters at which headings begin.
 
     >>> pairs_in("Intro.\\n\\nQ: One?\\nA: Yes.\\n\\nQ: Two?\\nA: No.")
     [(8, 22, 'One?', 'Yes.'), (24, 37, 'Two?', 'No.')]
@@ -73,13 +75,10 @@ def pairs_in(text: str) -> list[tuple[int, int, str, str]]:
         if (asks.lastindex, says.lastindex) != (2, 3):
             continue
         end = marks[at + 2].start() if at + 2 < len(marks) else len(text)
-        heading = _HEADING.search(text, says.end(), end)
-        end = heading.start() if heading else end
+        heading = bisect_left(stops, says.end())
+        end = min(end, stops[heading]) if heading < len(stops) else end
         end -= len(text[says.end() : end]) - len(text[says.end() : end].rstrip())
         question, answer = text[asks.end() : says.start()].strip(), text[says.end() : end].strip()
         if question and answer:
             found.append((asks.start(), end, question, answer))
     return found
-
-
-_HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
