@@ -4,7 +4,7 @@ import streamlit as st
 
 from factory.intake import contributions, datasets
 from pages import frame
-from pages.parts import allowance, choice, draft, mine, typed, upload, withdrawn
+from pages.parts import allowance, choice, dataset_map, draft, mine, typed, upload, withdrawn
 
 ABOUT = "You see what the checks say before anything is submitted. Only submitting spends your allowance."
 
@@ -27,6 +27,7 @@ with frame.page("Contribute", "contributor", about=ABOUT) as (db, person):
             st.markdown("**What belongs in it**")
             st.text(dataset["guidelines"])
             st.caption(f"Licence: {frame.plain(dataset['licence'])}")
+        dataset_map.most_needed(db, dataset["id"])
     with middle:
         way = st.segmented_control(
             "How", ["Form", "File"], default="Form", key="way", required=True, bind="query-params",

@@ -5,7 +5,7 @@ import streamlit as st
 from factory.intake import datasets, policy
 from pages import frame
 from pages.parts import dataset as parts
-from pages.parts import rules, versions
+from pages.parts import needed, rules, versions
 
 
 def cards(db, person) -> None:
@@ -52,8 +52,8 @@ with frame.page("Datasets") as (db, person):
         st.header(frame.plain(dataset["title"]), anchor=False)
         st.text(dataset["purpose"])
         part = st.segmented_control(
-            "Part", ["Rows", "Versions", "Statistics", "Guidelines", "Rules"], default="Rows", key="part", required=True,
-            bind="query-params", label_visibility="collapsed",
+            "Part", ["Rows", "Versions", "Statistics", "Needed", "Guidelines", "Rules"], default="Rows", key="part",
+            required=True, bind="query-params", label_visibility="collapsed",
         )  # fmt: skip
         if part == "Rows":
             parts.rows(db, dataset, person)
@@ -61,6 +61,8 @@ with frame.page("Datasets") as (db, person):
             parts.versions(db, dataset, person)
         elif part == "Statistics":
             parts.statistics(db, dataset)
+        elif part == "Needed":
+            needed.needed(db, dataset, person)
         elif part == "Rules":
             rules.shown(db, dataset, person)
         else:

@@ -7,6 +7,7 @@ from factory.credit import leaderboards, ledger
 from factory.intake import contributions, datasets, reports, reviews
 from factory.training import runs
 from pages import frame
+from pages.parts import dataset_map
 
 with frame.page("Home") as (db, person):
     boards = leaderboards.datasets(db)
@@ -60,6 +61,8 @@ with frame.page("Home") as (db, person):
             icon=":material/monitoring:",
             query_params={"run": str(run["id"])},
         )
+
+    dataset_map.most_needed(db)
 
     st.subheader("The workshop", anchor=False)
     if not stages["contributed"]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from sqlite_utils import Database
+from streamlit.testing.v1 import AppTest
 
 from factory import __main__, api
 from factory.base import people, store
-from factory.base.settings import Settings
-from factory.credit import bounties, needs
-from factory.intake import formats, maps
+from factory.base.settings import ROOT, Settings
+from factory.credit import bounties, needs, rounds
+from factory.intake import formats, mapping, maps
+from factory.sign_in import COOKIE
 from tests import credit_rows as rows
 
 WHEN = ("slowly", "twice", "warm", "cold")
@@ -164,3 +166,45 @@ def test_the_doors_open_and_list_bounties(db: Database, settings: Settings, hous
     assert __main__.main(["bounty", "open", "questions", "0", "--rows", "4", "--credits", "1", "--as", "owner"]) == 1
     assert __main__.main(["bounty", "settle"]) == 0
     assert __main__.main(["bounty", "list", "--open"]) == 0
+
+
+def test_a_worker_settles_bounties_and_draws_what_has_no_map(db: Database, settings: Settings, house: House) -> None:
+    other, policy_id = rows.dataset(db, house.owner, slug="other")
+    rows.version(db, other, policy_id, [rows.example(db, other, house.owner, "one")], owner=house.owner)
+    rounds.one_round(db, settings)
+    assert mapping.look(db, settings, other).state in ("running", "ready")
+    mapping.stop(settings, other, person=people.get(db, "owner"))
+
+
+@pytest.mark.parametrize("drawn_already", [True, False])
+def test_the_page_shows_map_topics_and_bounties_or_says_what_is_missing(
+    db: Database, settings: Settings, house: House, drawn_already: bool
+) -> None:
+    rows.dataset(db, house.owner, slug="other")
+    page = AppTest.from_file(str(ROOT / "pages" / "index.py"), default_timeout=30)
+    page.session_state[COOKIE] = people.issue_session(db, settings, people.get(db, "owner"))
+    page.run()
+    page.switch_page("datasets.py")
+    page.query_params["dataset"] = "questions" if drawn_already else "other"
+    page.query_params["part"] = "Needed"
+    page.query_params["topic"] = "0"
+    page.run()
+    assert not page.exception
+    told = " ".join(str(block.value) for block in (*page.markdown, *page.caption, *page.subheader))
+    assert "zanzibarite" not in told
+    assert ("Version 1: 28 rows." in told) == drawn_already
+    assert ("Nothing is frozen yet." in told) != drawn_already
+    assert [block.value for block in page.subheader] == (
+        [maps.get_topic(db, 1, 0)["name"], "Bounties"] if drawn_already else []
+    )
+
+
+def test_home_and_contribute_say_what_is_needed_now(db: Database, settings: Settings, house: House) -> None:
+    page = AppTest.from_file(str(ROOT / "pages" / "index.py"), default_timeout=30)
+    page.session_state[COOKIE] = people.issue_session(db, settings, people.get(db, "owner"))
+    page.run()
+    assert any("What is needed now" in block.value for block in page.markdown)
+    page.switch_page("contribute.py")
+    page.run()
+    assert not page.exception
+    assert any("What is needed now" in block.value for block in page.markdown)

@@ -15,7 +15,7 @@ from factory.base import schema
 ROOT = Path(__file__).parents[1]
 ORDER = [
     "base", "intake", "training", "adapters", "credit", "line", "terminal sign_in charts",
-    "run_charts charts_search review_charts",
+    "run_charts charts_search review_charts charts_map",
     "api demo checkup", "commands", "__main__ pages", "app reference",
 ]  # fmt: skip
 ROOMS = {  # inside a room, a module imports only from those named before it
@@ -32,7 +32,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
-    "credit": "gradients attribution book freezes ledger leaderboards bounties rewards needs verify",
+    "credit": "gradients attribution book freezes ledger leaderboards bounties rewards needs rounds verify",
     "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
     " withdrawing needing conduct holding own policies talking appealing reviewing",
     "commands": "words house_words reviewing_words desk reviewing drafts"

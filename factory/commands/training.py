@@ -18,6 +18,7 @@ from factory import terminal
 from factory.base.errors import Invalid, NotFound
 from factory.base.settings import Settings
 from factory.commands.desk import Desk, file_at, fraction_told, say, told, versions_named
+from factory.credit import rounds
 from factory.training import mixture, preflight, presets, recipes, runs
 from factory.training import worker as workers
 
@@ -204,6 +205,7 @@ def worker(desk: Desk, arguments: argparse.Namespace) -> None:
     stop = threading.Event()
     if arguments.beside_app:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stop,), daemon=True).start()
+    threading.Thread(target=rounds.forever, args=(desk.settings, stop), daemon=True).start()
     workers.work_forever(desk.settings, stop=stop)
 
 

@@ -156,10 +156,11 @@ def _figures(rows: list[dict[str, Any]], mean: float | None) -> dict[str, Any]:
     return {"questions": len(rows), "failing": failing, "worse": round(sum(row["loss"] for row in rows) / tokens - mean, 2)}
 
 
-def most_needed(db: Database, *, limit: int = 3) -> list[dict[str, Any]]:
-    """The neediest topics of all datasets that have a map, for the first page: slug, title, name, number, why."""
+def most_needed(db: Database, *, dataset_id: int | None = None, limit: int = 3) -> list[dict[str, Any]]:
+    """The neediest topics of a dataset, or of the twenty newest with a map: slug, title, why, and a topic of `board`."""
     found = []
-    for dataset in store.rows(db, "select distinct dataset_id from topic_maps order by dataset_id desc limit 20"):
+    newest = "select distinct dataset_id from topic_maps where :one is null or dataset_id = :one order by 1 desc limit 20"
+    for dataset in store.rows(db, newest, one=dataset_id):
         shown = board(db, dataset["dataset_id"])
         for topic in shown["topics"][:limit]:
             if why := in_words(topic):

@@ -18,7 +18,7 @@ from factory.intake.meaning import Vectors
 
 METHOD = "k-means on the vectors; words by c-TF-IDF; places by t-SNE"
 MOST_TOPICS, WORDS, ROWS_A_TOPIC = 24, 6, 8
-PERPLEXITY = 30
+PERPLEXITY, USUAL = 30, 0.25
 Numbers = NDArray[np.int64]
 
 
@@ -79,8 +79,8 @@ def telling_words(texts: Sequence[str], numbers: Iterable[int], count: int) -> l
     """The words that tell each of `count` groups from the others, the most telling first.
 
     Class-based TF-IDF (Grootendorst 2022, arXiv:2203.05794): a word's share of its group's words, times the logarithm of one
-    plus the mean number of words a group over how often the word comes in all. Words of English grammar, numbers, and what
-    comes in one text only are left out.
+    plus the mean number of words a group over how often the word comes in all. Words of English grammar, numbers, what
+    comes in one text only, and what comes in over a quarter of the texts and over half of the groups are left out.
 
     >>> telling_words(["boil the egg", "boil an egg", "mend a tyre", "mend the tyre now"], [0, 0, 1, 1], 2)
     [['boil', 'egg'], ['mend', 'tyre']]
@@ -93,12 +93,15 @@ def telling_words(texts: Sequence[str], numbers: Iterable[int], count: int) -> l
         found = [word for word in similarity.words(text) if _may_tell(word) and word not in ENGLISH_STOP_WORDS]
         groups[number].update(found)
         texts_with[number].update(set(found))
-    everywhere = sum(groups, Counter[str]())
+    everywhere, in_texts = sum(groups, Counter[str]()), sum(texts_with, Counter[str]())
+    usual = {w for w, n in in_texts.items() if n > USUAL * len(texts) and sum(w in words for words in groups) > count / 2}
     mean = sum(everywhere.values()) / max(1, count)
     told = []
     for words, spread in zip(groups, texts_with, strict=True):
         total = sum(words.values())
-        score = {w: n / total * math.log(1 + mean / everywhere[w]) for w, n in words.items() if spread[w] > 1}
+        score = {
+            w: n / total * math.log(1 + mean / everywhere[w]) for w, n in words.items() if spread[w] > 1 and w not in usual
+        }
         told.append(sorted(score, key=lambda word: (-score[word], word))[:WORDS])
     return told
 
