@@ -40,7 +40,7 @@ HONEST = ("expert", "newcomer")
 SPLITS = (1, 2, 4, 16)
 WORK = 120
 BADLY = ("lazy", "colluder", "vandal")
-LIMITS = {"split_gain": 1.02, "accepted_spam": 0.01, "wrongly_refused": 0.02, "repaired": 0.8, "weight_left": 0.75}
+LIMITS = {"split_gain": 1.02, "accepted_spam": 0.01, "wrongly_refused": 0.02, "repaired": 0.8, "weight_left": 0.9}
 
 
 def opened(folder: Path, name: str, seed: int) -> Database:
@@ -91,11 +91,14 @@ def outcomes(world: World, days: int) -> dict[str, Any]:
     accepted = [i for i, r in states.items() if r["state"] == "accepted"]
     spam = [i for i in accepted if world.rows[i].kind not in HONEST_KINDS]
     honest = [i for i in states if i in world.rows and world.authors[i].role in HONEST and world.rows[i].kind == "good"]
-    decisions = store.rows(world.db, "select example_id, decision, by from decisions order by id")
-    refused = {d["example_id"] for d in decisions if d["decision"] == "rejected"} & set(honest)
+    decisions = store.rows(world.db, "select example_id, decision, by, at from decisions order by id")
+    rejected = {d["example_id"]: d["at"] for d in decisions if d["decision"] == "rejected"}
+    refused = rejected.keys() & set(honest)
     by_checks = sum(n for key, n in world.dropped.items() if key in {f"{role} good" for role in HONEST})
     appealed = {r["example_id"]: r for r in store.rows(world.db, "select * from appeals")}
-    answered = [i for i in refused if i in appealed and appealed[i]["answer"]]
+    # Left out: what its author had less than two days to see, and appeals that nobody has answered yet.
+    over = [i for i in refused if rejected[i] < world.moment - 2 * DAY and (i not in appealed or appealed[i]["answer"])]
+    again = {states[i]["cluster_id"] for i in accepted}  # a row that was sent again is of the same cluster
     waits = [(r["decided_at"] or world.moment) - r["created_at"] for i in honest for r in [states[i]]]
     silent = sum(d["by"] == "deadline" for d in decisions if d["example_id"] in set(honest))
     per_kind = Counter(f"{world.authors[i].role} {world.rows[i].kind}" for i in accepted)
@@ -111,9 +114,9 @@ def outcomes(world: World, days: int) -> dict[str, Any]:
         "refused_by_review": len(refused),
         "good_refused_by_checks": by_checks,
         "wrongly_refused": (len(refused) + by_checks) / max(1, len(honest) + by_checks),
-        "appealed": len(answered),
-        "repaired": mean(states[i]["state"] == "accepted" for i in answered) if answered else None,
-        "repaired_of_refused": mean(states[i]["state"] == "accepted" for i in refused) if refused else None,
+        "refused_and_over": len(over),
+        "appealed": sum(i in appealed for i in over),
+        "repaired_of_refused": mean(states[i]["cluster_id"] in again for i in over) if over else None,
         "longest_wait_days": max(waits, default=0.0) / DAY,
         "median_wait_days": median(waits) / DAY if waits else 0.0,
         "honest_decided_by_silence": silent / max(1, len(honest)),
@@ -200,20 +203,20 @@ def claims(found: dict[str, Any]) -> dict[str, bool]:
     }
 
 
-def one_seed(folder: Path, seed: int, days: int, pairs: list[tuple[str, str]], quick: bool) -> dict[str, Any]:
+def one_seed(folder: Path, seed: int, days: int, pairs: list[tuple[str, str]], words: argparse.Namespace) -> dict[str, Any]:
     """All figures of one seed, with the claims."""
     started = time.monotonic()
     db = opened(folder, f"world-{seed}", seed)
     try:
-        policy = Policy() if not quick else dataclasses.replace(Policy(), deadline_days=4)
+        policy = Policy() if not words.quick else dataclasses.replace(Policy(), deadline_days=4)
         members = cast(random.Random(f"cast {seed}"))
-        world = World(db, seed, members, Texts(random.Random(f"texts {seed}"), pairs), policy)
+        world = World(db, seed, members, Texts(random.Random(f"texts {seed}"), pairs), policy, careful=words.careful)
         world.run(days)
         with store.clock(lambda: world.moment):
             found = {"seed": seed, "tops": tops(world), "outcomes": outcomes(world, days), "weights": weights(world)}
     finally:
         db.close()
-    found["splitting"] = splitting(folder, seed, pairs, (0.9,) if quick else (0.9, 0.5))
+    found["splitting"] = splitting(folder, seed, pairs, (0.9,) if words.quick else (0.9, 0.5))
     found["claims"] = claims(found)
     found["seconds"] = round(time.monotonic() - started, 1)
     print(f"seed {seed}: {found['claims']} in {found['seconds']} s", file=sys.stderr, flush=True)
@@ -228,18 +231,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="how many seeds (default 10)")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--data", type=Path, help="a folder with JSON or JSONL files of real rows")
+    parser.add_argument("--careful", action="store_true", help="colluders judge what is not their ring's as others do")
     parser.add_argument("--out", type=Path, help="write the JSON object to this file too")
     words = parser.parse_args()
     days, seeds = words.days or (12 if words.quick else 90), words.seeds or (1 if words.quick else 10)
     pairs = gaming_texts.read(words.data)
     with tempfile.TemporaryDirectory(prefix="gaming-") as folder:
         found = [
-            one_seed(Path(folder), seed, days, pairs, words.quick)
-            for seed in range(words.first_seed, words.first_seed + seeds)
+            one_seed(Path(folder), seed, days, pairs, words) for seed in range(words.first_seed, words.first_seed + seeds)
         ]
     passed = {claim: sum(one["claims"][claim] for one in found) for claim in found[0]["claims"]}
-    told = {"benchmark": "gaming", "days": days, "real_rows": len(pairs), "limits": LIMITS, "passed": passed,
-            "ok": all(count == len(found) for count in passed.values()), "seeds": found}  # fmt: skip
+    told = {
+        "benchmark": "gaming",
+        "days": days,
+        "careful": words.careful,
+        "real_rows": len(pairs),
+        "limits": LIMITS,
+        "passed": passed,
+        "ok": all(count == len(found) for count in passed.values()),
+        "seeds": found,
+    }
     text = json.dumps(told)
     if words.out:
         words.out.write_text(text, encoding="utf-8")

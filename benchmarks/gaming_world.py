@@ -1,7 +1,7 @@
 """A simulated workshop on a real database: people with aims and habits, who use the program as pages would let them.
 
 Reviewers see a row and its nearest neighbour and err at the rates of `ERRS`. Colluders know each other's rows, may judge
-any row whose number they know, and judge the rest as well as they can, so as not to be noticed. Nothing here tells
+any row whose number they know, and judge the rest in a hurry (or as well as others: `careful`). Nothing here tells
 the program who is honest or what a row is worth; what is asked of it are the functions behind the pages.
 """
 
@@ -24,6 +24,7 @@ from factory.intake.policy import Policy
 
 DAY = 24 * 3600.0
 START = 1_700_006_400.0  # a midnight, UTC
+HURRY = 3.0  # how much more often colluders err on what is not their ring's, unless they take care not to be noticed
 # How often an honest reviewer says the wrong thing of a row of this kind; each is a little better or worse than that.
 ERRS = {"good": 0.05, "slip": 0.15, "junk": 0.02, "wrong": 0.06, "repeat": 0.2, "damage": 0.2}
 SEEN_BESIDE = 0.25  # from this likeness on, the neighbour that is shown makes a repetition as plain as a wrong answer
@@ -66,16 +67,25 @@ def cast(rng: random.Random) -> list[Member]:
         Member("lazy", "lazy", reviews=15),
         *[Member(f"colluder-{n}", "colluder", reviews=12) for n in range(3)],
     ]
-    members += [Member(f"reviewer-{n:02}", "reviewer", reviews=14, skill=rng.uniform(0.6, 1.4)) for n in range(9)]
+    members += [Member(f"reviewer-{n:02}", "reviewer", reviews=9, skill=rng.uniform(0.6, 1.4)) for n in range(16)]
     return members
 
 
 class World:
     """One installation with one dataset, its people, and what each row truly is (which only they know)."""
 
-    def __init__(self, db: Database, seed: int, members: list[Member], texts: Texts, policy: Policy | None = None) -> None:
-        """Opens the dataset; nobody has joined yet."""
-        self.db, self.seed, self.members, self.texts = db, seed, members, texts
+    def __init__(
+        self,
+        db: Database,
+        seed: int,
+        members: list[Member],
+        texts: Texts,
+        policy: Policy | None = None,
+        *,
+        careful: bool = False,
+    ) -> None:
+        """Opens the dataset; nobody has joined yet. `careful`: colluders judge what is not their ring's as others do."""
+        self.db, self.seed, self.members, self.texts, self.careful = db, seed, members, texts, careful
         self.rng = random.Random(f"people {seed}")
         self.moment = START
         owner = people.create(db, "owner", roles=("curator",))
@@ -83,7 +93,7 @@ class World:
         self.dataset_id = int(datasets.create(db, **about, owner=owner, policy=policy or Policy())["id"])
         self.rows: dict[int, Row] = {}
         self.authors: dict[int, Member] = {}
-        self.revised: set[int] = set()
+        self.answered: set[tuple[int, str]] = set()  # rows whose author has done something about their state
         self.dropped: dict[str, int] = defaultdict(int)  # what checks refused, by role of the author and kind of the row
         self.tried: dict[str, int] = defaultdict(int)
         self.weights: dict[str, dict[int, float]] = defaultdict(dict)  # of reviewers, by how much they have judged
@@ -157,14 +167,17 @@ class World:
         for state in ("returned", "rejected"):
             for mine in contributions.mine(self.db, member.who, state=state, limit=50):
                 example_id, row = mine["example_id"], self.rows[mine["example_id"]]
-                if example_id in self.revised:
+                if (example_id, state) in self.answered:
                     continue
-                self.revised.add(example_id)
+                self.answered.add((example_id, state))
                 honest = row.kind in HONEST_KINDS
                 if state == "returned":
                     self._revise(member, example_id, row)
-                elif row.kind != "slip" and self.rng.random() < APPEALS[honest]:
+                elif row.kind != "slip" and self._may_appeal(example_id) and self.rng.random() < APPEALS[honest]:
                     appeals.appeal(self.db, example_id, person=member.who, words="Look again: this answers the question.")
+
+    def _may_appeal(self, example_id: int) -> bool:
+        return store.value(self.db, "select 1 from appeals where example_id = ?", example_id) is None
 
     def _revise(self, member: Member, example_id: int, row: Row) -> None:
         fresh = self.texts.mended(row)
@@ -202,14 +215,15 @@ class World:
     def opinion(self, member: Member, example_id: int, *, care: float = 1.0) -> str:
         """What somebody says of a row: accept, return or reject."""
         row, author = self.rows[example_id], self.authors[example_id]
+        hurry = HURRY if member.role == "colluder" and not self.careful else 1.0
         if member.role == "lazy" or (member.role == "colluder" and author.role == "ring"):
             return "accept"
         if member.role == "vandal" and self.rng.random() < 0.7:
             return "reject" if row.kind == "good" else "accept"
-        errs = ERRS[row.kind] * member.skill * care
+        errs = ERRS[row.kind] * member.skill * care * hurry
         if row.kind == "repeat":
             beside = reviews.neighbours(self.db, example_id, reviewer=member.who)
-            errs = ERRS["wrong"] * member.skill * care if beside and beside["jaccard"] >= SEEN_BESIDE else errs
+            errs = ERRS["wrong"] * member.skill * care * hurry if beside and beside["jaccard"] >= SEEN_BESIDE else errs
         wrong = self.rng.random() < errs
         if (row.kind == "good") != wrong:
             return "accept"

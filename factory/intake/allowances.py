@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from factory.base.people import Person
 from factory.intake import policy as policies
 from factory.intake import standing
 from factory.intake.policy import Policy
+from factory.intake.standing import Standing
 
 DAY_SECONDS = 24 * 3600.0
 
@@ -37,16 +39,18 @@ class Allowance:
 def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
     """How much a person may submit within 24 hours.
 
-    limit = min(cap, base + growth × clusters accepted in 30 days × lower end of standing), by the dataset's policy: it grows
-    with good work, shrinks as that ages, and is never below the base; bytes are `daily_bytes_per_example` for each of them.
+    limit = min(cap, base × upper end of standing + growth × clusters accepted in 30 days × lower end of standing), by the
+    dataset's policy: it grows with good work, shrinks gently as that ages or is turned down, and never reaches zero;
+    bytes are `daily_bytes_per_example` for each of them.
     Examples that checks refused are not counted as used.
     """
     _, policy = policies.current(db, dataset_id)
     now = store.now()
-    lower = standing.of(db, person.id, dataset_id).lower
+    proven = standing.of(db, person.id, dataset_id)
+    lower, base = proven.lower, base_of(policy, proven)
     accepted = standing.accepted_since(db, person.id, dataset_id, now - 30 * DAY_SECONDS)
     earned = int(policy.daily_growth * accepted * lower)
-    limit = min(policy.daily_cap_examples, policy.daily_base_examples + earned)
+    limit = min(policy.daily_cap_examples, base + earned)
     spent = store.row(
         db,
         "select count(*) as used, coalesce(sum(bytes), 0) as bytes, min(created_at) as first_at from examples"
@@ -58,8 +62,18 @@ def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
     left = max(0, limit - spent["used"])
     limit_bytes = limit * policy.daily_bytes_per_example
     left_bytes = max(0, limit_bytes - spent["bytes"])
-    words = _allowance_words(policy, limit, accepted, lower, min(left, left_bytes), spent["first_at"])
+    words = _allowance_words(policy, limit, accepted, proven, min(left, left_bytes), spent["first_at"])
     return Allowance(limit, spent["used"], left, limit_bytes, spent["bytes"], left_bytes, lower, *words)
+
+
+def base_of(policy: Policy, proven: Standing) -> int:
+    """The part of a day's limit that need not be earned: all for the unknown, less the surer it is that little is good.
+
+    >>> new, poor = Standing(0, 0, 0.0, 0.0, 1.0, True), Standing(0, 40, 0.0, 0.0, 0.088, False)
+    >>> base_of(Policy(), new), base_of(Policy(), poor)
+    (20, 2)
+    """
+    return max(1, math.ceil(policy.daily_base_examples * proven.upper))
 
 
 def covered(allowed: Allowance, sizes: Sequence[int]) -> list[bool]:
@@ -75,7 +89,7 @@ def covered(allowed: Allowance, sizes: Sequence[int]) -> list[bool]:
 
 
 def _allowance_words(
-    policy: Policy, limit: int, accepted: int, lower: float, left: int, first_at: float | None
+    policy: Policy, limit: int, accepted: int, proven: Standing, left: int, first_at: float | None
 ) -> tuple[str, str]:
     because = (
         f"Everybody may submit {policy.daily_base_examples:,} examples within 24 hours,"
@@ -83,7 +97,12 @@ def _allowance_words(
     )
     if limit > policy.daily_base_examples:
         because += (
-            f"; you may submit {limit:,}, as {accepted:,} of yours were accepted in 30 days, with a standing of {lower:.2f}"
+            f"; you may submit {limit:,}, as {accepted:,} of yours were accepted in 30 days, with a standing of"
+            f" {proven.lower:.2f}"
+        )
+    elif limit < policy.daily_base_examples:
+        because += (
+            f"; you may submit {limit:,}, as {proven.accepted:,} of your {proven.decided:,} decided ones were accepted"
         )
     if left == 0 and first_at is not None:
         hours = max(0.0, first_at + DAY_SECONDS - store.now()) / 3600

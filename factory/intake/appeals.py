@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import formats, reviews, sanctions, similarity
+from factory.intake import formats, reviews, sanctions, scrutiny, similarity
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 from factory.intake.standing import DAY_SECONDS
@@ -56,11 +56,18 @@ def open_appeals(db: Database, dataset_id: int, *, reviewer: Person) -> list[dic
         dataset_id=dataset_id,
         me=reviewer.id,
     )
-    return [{**record, "messages": formats.messages(record["content"])} for record in found]
+    _, policy = policies.current(db, dataset_id)
+    return [
+        {**record, "messages": formats.messages(record["content"])}
+        for record in found
+        if scrutiny.hears(db, record["example_id"], record["at"], reviewer=reviewer, policy=policy)
+    ]
 
 
 def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str, words: str) -> str:
     """Uphold a decision, or overturn it: then the example is accepted, and so it counts in its author's standing. Its state.
+
+    Where all who judged it said otherwise (see `scrutiny.convinces`) it is returned, to be sent again and judged by others.
 
     Raises NotAllowed for somebody involved, Invalid, NotFound, Conflict when it is answered, the example was withdrawn, or
     nearly the same was taken in since.
@@ -69,7 +76,7 @@ def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str
     if answer not in ("upheld", "overturned") or not 1 <= len(words.strip()) <= reviews.MAX_WORDS:
         raise Invalid(f"Answer upheld or overturned, and say in 1 to {reviews.MAX_WORDS:,} characters why.")
     with store.writing(db):
-        found = store.row(db, "select example_id, answer from appeals where id = ?", appeal_id)
+        found = store.row(db, "select example_id, answer, at from appeals where id = ?", appeal_id)
         if found is None:
             raise NotFound(f"There is no appeal {appeal_id}; the review page lists the open ones.")
         example_id = found["example_id"]
@@ -79,6 +86,9 @@ def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str
             raise NotAllowed("You judged this example; somebody uninvolved answers the appeal.")
         if found["answer"] is not None or state["state"] not in ("rejected", "returned"):
             raise Conflict("This appeal is answered, or its example was withdrawn; there is nothing to decide.")
+        policy = policies.current(db, state["dataset_id"])[1]
+        if not scrutiny.hears(db, example_id, found["at"], reviewer=reviewer, policy=policy):
+            raise NotAllowed("Others were drawn to answer this appeal; the review page shows those that wait for you.")
         db.execute(
             "update appeals set answered_by = ?, answer = ?, answer_words = ?, answered_at = ? where id = ?",
             [reviewer.id, answer, words.strip(), store.now(), appeal_id],
@@ -86,6 +96,9 @@ def answer_appeal(db: Database, appeal_id: int, *, reviewer: Person, answer: str
         if answer == "upheld":
             return str(state["state"])
         _need_original(db, example_id, state["dataset_id"])
+        pairs = [(verdict["decision"], verdict["trust"]) for verdict in reviews.verdicts_on(db, example_id)]
+        if not scrutiny.convinces(db, example_id, pairs, policy):
+            return reviews.write(db, example_id, "return", [], by="appeal", why="again")
         return reviews.write(db, example_id, "accept", [], by="appeal")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 VERDICTS = ("accept", "return", "reject")
-BEFORE = {"accept": 0.5, "return": 0.25, "reject": 0.25}
 MOST = 0.9  # above, nobody is believed
 SAME_DEGREE = 0.85  # how often two who see the same fault also choose the same of return and reject
 TELLS = 0.2  # the weight from which a verdict counts towards a quorum: a third of what somebody new has
@@ -45,8 +44,8 @@ def weight(trust: Trust) -> float:
     return max(0.0, round(good + bad - 1, 12))
 
 
-def probabilities(verdicts: Sequence[tuple[str, Trust]]) -> dict[str, float]:
-    """How probable each outcome is after verdicts, each with what is known of its reviewer; good and not were alike before.
+def probabilities(verdicts: Sequence[tuple[str, Trust]], good_before: float = 0.5) -> dict[str, float]:
+    """How probable each outcome is after verdicts, each with what is known of its reviewer; `good_before` any of them.
 
     >>> usual, lazy = (0.8, 0.8), (0.97, 0.1)
     >>> probabilities([("accept", usual), ("accept", usual)])["accept"].__round__(3)
@@ -56,7 +55,7 @@ def probabilities(verdicts: Sequence[tuple[str, Trust]]) -> dict[str, float]:
     >>> probabilities([("accept", lazy)])["accept"].__round__(3)
     0.5
     """
-    likely = dict(BEFORE)
+    likely = {"accept": good_before, "return": (1 - good_before) / 2, "reject": (1 - good_before) / 2}
     for said, trust in verdicts:
         good, bad = bounded(trust)
         likely["accept"] *= good if said == "accept" else (1 - good) / 2
@@ -67,11 +66,15 @@ def probabilities(verdicts: Sequence[tuple[str, Trust]]) -> dict[str, float]:
     return {outcome: value / total for outcome, value in likely.items()}
 
 
-def settled(verdicts: Sequence[tuple[str, Trust]], *, quorum: int, at_most: int, confidence: float) -> str | None:
+def settled(
+    verdicts: Sequence[tuple[str, Trust]], *, quorum: int, at_most: int, confidence: float, good_before: float = 0.5,
+    at_last: float = 0.5,
+) -> str | None:  # fmt: skip
     """The verdict that settles an example, or None while more are needed.
 
     `quorum` verdicts of people whose word tells something have to say the same, and it has to be as probable as
-    `confidence`; after `at_most` verdicts the most probable outcome stands (the kinder one where two are equally probable).
+    `confidence` (see `probabilities`). After `at_most` verdicts the most probable outcome stands (the
+    kinder one where two are equally probable); acceptance that is less probable than `at_last` becomes a return.
 
     >>> usual, lazy = (0.8, 0.8), (0.97, 0.1)
     >>> settled([("accept", usual), ("accept", usual)], quorum=2, at_most=5, confidence=0.75)
@@ -81,10 +84,14 @@ def settled(verdicts: Sequence[tuple[str, Trust]], *, quorum: int, at_most: int,
     """
     if not verdicts:
         return None
-    found = probabilities(verdicts)
+    found = probabilities(verdicts, good_before)
     best = max(VERDICTS, key=lambda outcome: round(found[outcome], 9))
     agreeing = sum(said == best and weight(trust) >= TELLS for said, trust in verdicts)
     needed = confidence if quorum > 1 else min(confidence, ALONE)
-    if (agreeing >= quorum and found[best] >= needed) or len(verdicts) >= max(quorum, at_most):
+    if agreeing >= quorum and found[best] >= needed:
         return best
-    return None
+    if len(verdicts) < max(quorum, at_most):
+        return None
+    if best == "accept":
+        return "accept" if round(found["accept"], 9) >= at_last else "return"
+    return max(("return", "reject"), key=lambda outcome: round(found[outcome], 9))

@@ -1,8 +1,9 @@
 """Who is asked about what, where there are many reviewers: by a draw that nobody can foresee or choose.
 
-Up to eight people who review are asked about everything. Of more, each example is dealt to about eight, so that two who
-agree on something beforehand seldom meet at the same example. The longer it waits, the more are asked; at half of its
-deadline, everybody. The draw is the installation's secret, the reviewer and the example, so nothing is stored.
+Up to eight people who review are asked about everything. Of more, each example is dealt to about as many as may be needed
+(five), so that two who agree on something beforehand seldom meet at the same example. The longer it waits, the more are
+asked; at half of its deadline, everybody. The draw is the installation's secret, the reviewer and the example, so nothing
+is stored.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from factory.base.errors import NotAllowed
 from factory.intake.policy import Policy
 from factory.intake.standing import DAY_SECONDS
 
-DEALT_TO = 8
+FEW = 8  # people of whom each is asked about everything
 ACTIVE_DAYS = 14
 PATIENCE_DAYS = 14.0  # where a dataset has no deadline
-SLACK = 0.1  # more became active since the queue was shown
+SLACK = 0.03  # more became active since the queue was shown
 
 
 def part(active: int, *, at_most: int) -> float:
     """The share of new examples that each of so many reviewers is asked about, where `at_most` verdicts may be needed.
 
     >>> part(5, at_most=5), part(16, at_most=5), part(100, at_most=9)
-    (1.0, 0.5, 0.12)
+    (1.0, 0.3125, 0.09)
     """
-    return min(1.0, max(DEALT_TO, at_most + 3) / max(1, active))
+    return 1.0 if active <= max(FEW, at_most) else at_most / active
 
 
 def asked(drawn: float, *, share: float, waited_days: float, deadline_days: float) -> bool:
@@ -60,6 +61,13 @@ def _secret(db: Database) -> bytes:
 
 def _drawn(secret: bytes, reviewer_id: int, example_id: int) -> float:
     digest = hashlib.blake2b(b"dealt %d %d" % (reviewer_id, example_id), key=secret[:64], digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2.0**64
+
+
+def drawn(db: Database, kind: str, reviewer_id: int, example_id: int) -> float:
+    """What a reviewer drew (0 to 1) for something else about an example than judging it, such as answering an appeal."""
+    words = f"{kind} {reviewer_id} {example_id}".encode()
+    digest = hashlib.blake2b(words, key=_secret(db)[:64], digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2.0**64
 
 

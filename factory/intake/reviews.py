@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import conflicts, consensus, deals, formats, gold, reviewers, sanctions, similarity
+from factory.intake import conflicts, consensus, deals, formats, gold, reviewers, sanctions, scrutiny, similarity
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -40,6 +40,7 @@ MAX_WORDS = 2_000
 SILENCE = {
     "trusted": "Nobody looked in time; its author's standing spoke for it.",
     "unseen": "Nobody could look in time. Send it again: it is not held against you.",
+    "again": "Somebody uninvolved saw it otherwise than those before. Send it again, and others will look.",
     "unanswered": "Nobody answered the appeal in time, so the decision is lifted. Send it again, if you like.",
 }
 WHY = REASONS | SILENCE  # every reason that a decision can have
@@ -226,9 +227,11 @@ def verdicts_on(db: Database, example_id: int) -> list[dict[str, Any]]:
 
 def _settle(db: Database, example_id: int, policy: Policy) -> str:
     verdicts = verdicts_on(db, example_id)
+    needed = scrutiny.needed(db, example_id, policy)
     outcome = consensus.settled(
-        [(verdict["decision"], verdict["trust"]) for verdict in verdicts],
-        quorum=policy.quorum, at_most=policy.quorum_at_most, confidence=policy.confidence,
+        [(verdict["decision"], verdict["trust"]) for verdict in verdicts], quorum=needed.quorum,
+        at_most=policy.quorum_at_most, confidence=needed.confidence, good_before=needed.good_before,
+        at_last=needed.at_last,
     )  # fmt: skip
     return "waiting" if outcome is None else write(db, example_id, outcome, verdicts, by="review")
 
