@@ -82,10 +82,15 @@ def test_accepted_work_raises_the_limit_up_to_the_cap(
     assert "the most anybody may submit" in found.next_step
 
 
-def test_rejected_work_never_lowers_the_limit_below_the_base(db: Database, dataset_id: int) -> None:
+def test_rejected_work_lowers_the_limit_as_far_as_it_is_certain_and_never_to_nothing(db: Database, dataset_id: int) -> None:
     eve = people.create(db, "eve")
-    offer(db, dataset_id, eve, 20, "reject")
-    assert allowances.allowance(db, dataset_id, eve).limit == 30
+    offer(db, dataset_id, eve, 4, "reject")
+    first = allowances.allowance(db, dataset_id, eve)
+    offer(db, dataset_id, eve, 10, "reject")
+    second = allowances.allowance(db, dataset_id, eve)
+    assert 30 > first.limit > second.limit >= 1
+    assert second.because.endswith(f"you may submit {second.limit}, as 0 of your 14 decided ones were accepted.")
+    assert "adds up to 2 a day" in first.next_step
 
 
 def test_places_open_again_after_a_day_and_old_work_stops_counting(
