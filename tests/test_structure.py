@@ -23,8 +23,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "intake": "merkle licences policy documentation credentials national personal languages phrases token_lengths"
     " provenance packing decoding records json_rows native sandbox tables transcripts columns containers formats"
     " documents proposals turns meaning sanctions reports checks similarity fit standing allowances judging"
-    " contributions drafts sending opening consensus reviewers conflicts deals scrutiny differences gold reviews held appeals"
-    " deadlines timeline"
+    " contributions drafts sending opening consensus reviewers conflicts deals scrutiny differences gold reviews held"
+    " appeals deadlines timeline"
     " demo_reviewers datasets rules closing proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
