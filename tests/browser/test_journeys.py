@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from factory.base import store
-from factory.intake import datasets
+from factory.intake import datasets, held
 from factory.training import runs
 from factory.training.recipes import PRESETS
 from tests.browser.conftest import MOMENT, PASSWORD, SMALL, Workshop, account, run_of, sign_in, slide, start, title
@@ -117,6 +117,7 @@ def test_contribute_review_freeze_train_watch_rank_and_export(
         expect(page.get_by_text("functools.cache remembers")).to_be_visible(timeout=MOMENT)
         page.get_by_role("button", name="Accept").click()
         expect(page.get_by_text("functools.cache remembers")).not_to_be_visible()
+    page.wait_for_timeout(held.UNDO_SECONDS * 1000 + 2_000)  # so long the last verdict could be taken back
 
     # freeze
     page.context.clear_cookies()
