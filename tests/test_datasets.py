@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import contributions, datasets, formats, merkle, reviews
+from factory.intake import browsing, contributions, datasets, formats, merkle, reviews
 from factory.intake.policy import Policy
 
 TREES = ("ash", "beech", "cedar", "elm", "hazel", "larch", "maple", "oak", "pine", "rowan")
@@ -118,12 +118,17 @@ def test_examples_are_found_by_state_and_words_and_name_no_author_before_accepta
     contributions.submit(
         db, dataset_id, person=people.get(db, "ada"), rows=rows, source="form", licence="CC0-1.0", attested=True
     )
-    assert [e["author"] for e in datasets.examples(db, dataset_id, person=curator)] == [None, None, "ada", "ada", "ada"]
-    assert len(datasets.examples(db, dataset_id, person=curator, state="waiting")) == 2
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, search="CEDAR")] == [3]
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, search="0%")] == [5]
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, search="r_s")] == [5]
-    assert [e["example_id"] for e in datasets.examples(db, dataset_id, person=curator, limit=2, offset=1)] == [4, 3]
+    assert [e["author"] for e in browsing.examples(db, dataset_id, person=curator)] == [None, None, "ada", "ada", "ada"]
+    assert len(browsing.examples(db, dataset_id, person=curator, state="waiting")) == 2
+    assert [e["example_id"] for e in browsing.examples(db, dataset_id, person=curator, search="CEDAR")] == [3]
+    assert [e["example_id"] for e in browsing.examples(db, dataset_id, person=curator, search="100%")] == [5]
+    assert [e["example_id"] for e in browsing.examples(db, dataset_id, person=curator, search="under_sc trees")] == [5]
+    assert [e["example_id"] for e in browsing.examples(db, dataset_id, person=curator, limit=2, offset=1)] == [4, 3]
+    assert browsing.examples(db, dataset_id, person=curator, search='" OR *) cedar') == []
+    assert browsing.examples(db, dataset_id + 1, person=curator, search="cedar") == []
+    how_many = [browsing.how_many(db, dataset_id, person=curator, state="accepted", search=words) for words in ("", "cedar")]
+    assert how_many == [3, 1]
+    assert browsing.how_many(db, dataset_id, person=people.get(db, "ada"), state="waiting") == 2
 
 
 def test_rows_that_are_not_accepted_are_read_by_their_author_and_by_those_who_judge(
@@ -136,7 +141,7 @@ def test_rows_that_are_not_accepted_are_read_by_their_author_and_by_those_who_ju
     contributions.submit(db, dataset_id, person=ada, rows=[row("oak")], source="form", licence="CC0-1.0", attested=True)
 
     def seen(person: Person) -> list[str]:
-        return sorted(e["state"] for e in datasets.examples(db, dataset_id, person=person))
+        return sorted(e["state"] for e in browsing.examples(db, dataset_id, person=person))
 
     assert seen(stranger) == ["accepted"]
     assert seen(judge) == ["accepted", "waiting"]

@@ -25,7 +25,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " documents proposals turns meaning sanctions reports checks similarity fit standing allowances judging"
     " contributions drafts sending opening consensus reviewers conflicts deals scrutiny differences gold reviews held"
     " appeals deadlines timeline"
-    " demo_reviewers datasets rules closing proofs publishing importing topics maps mapping sample",
+    " demo_reviewers browsing datasets rules closing proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
     " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
     " fitting observed forecast"

@@ -303,52 +303,6 @@ def _verify_rows(name: str, rows: list[dict[str, Any]], root: str, row_count: in
         raise Invalid(f"The rows of {name} do not give its root; rows were added, taken away or put in another order.")
 
 
-def examples(
-    db: Database,
-    dataset_id: int,
-    *,
-    person: Person,
-    state: str | None = None,
-    search: str = "",
-    limit: int = 50,
-    offset: int = 0,
-) -> list[dict[str, Any]]:
-    """Examples of a dataset, newest first, in one query, perhaps of one state, perhaps with `search` in their words.
-
-    Dictionaries with example_id, state, content, bytes, licence, source, cluster_id, created_at, decided_at, reason,
-    sentences (of the findings) and author: a display name for accepted ones, else None, so that review stays blind.
-    Accepted ones are open to everybody, others to their author, to reviewers (not those withdrawn) and to curators.
-    """
-    pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%" if search else None
-    return store.rows(
-        db,
-        f"""select s.example_id, s.state, e.content, e.bytes, u.licence, u.source, s.cluster_id, s.created_at, s.decided_at,
-            s.reason, (select group_concat(sentence, ' ') from findings f where f.example_id = e.id) as sentences,
-            case when s.state = 'accepted' then p.display_name end as author
-        from states s join examples e on e.id = s.example_id join submissions u on u.id = s.submission_id
-        join people p on p.id = s.person_id
-        where {_visible(person, state)} and (:pattern is null or e.content like :pattern escape '\\')
-        order by s.example_id desc limit :limit offset :offset""",
-        dataset_id=dataset_id,
-        state=state,
-        pattern=pattern,
-        me=person.id,
-        limit=limit,
-        offset=offset,
-    )
-
-
-def _visible(person: Person, state: str | None) -> str:
-    """The examples of a dataset, of one state or of all, that a person may see, as a condition an index can answer."""
-    chosen = "s.dataset_id = :dataset_id" + (" and s.state = :state" if state else "")
-    if person.may("curator") or state == "accepted" or (state not in (None, "withdrawn") and person.may("reviewer")):
-        return chosen
-    if state:
-        return f"{chosen} and s.person_id = :me"
-    more = "s.state <> 'withdrawn'" if person.may("reviewer") else "s.state = 'accepted'"
-    return f"{chosen} and ({more} or s.person_id = :me)"
-
-
 def counts(db: Database, dataset_id: int) -> dict[str, int]:
     """How many examples of a dataset are in each state; every state is a key."""
     sums = ", ".join(f"coalesce(sum({state}), 0) as {state}" for state in STATES)

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from factory import charts
-from factory.intake import datasets, formats, reviews
+from factory.intake import browsing, datasets, formats, reviews
 from pages import frame
 from pages.parts import versions as sharing
 
@@ -18,10 +18,10 @@ def rows(db, dataset, person) -> None:
         "State", ["accepted", "waiting", "returned", "rejected", "refused", "withdrawn"], key="state", bind="query-params"
     )
     search = right.text_input("Find words", key="search", bind="query-params", type="search")
-    counts = datasets.counts(db, dataset["id"])
-    total = counts.get(state, 0)
-    number = st.pagination(max(1, -(-total // PER_PAGE)), key="page") if total > PER_PAGE and not search else 1
-    found = datasets.examples(
+    total = browsing.how_many(db, dataset["id"], person=person, state=state, search=search)
+    pages = max(1, -(-total // PER_PAGE))
+    number = min(st.pagination(pages, key="page"), pages) if pages > 1 else 1
+    found = browsing.examples(
         db, dataset["id"], person=person, state=state, search=search, limit=PER_PAGE, offset=(number - 1) * PER_PAGE
     )
     if not found:
