@@ -4,7 +4,7 @@ import streamlit as st
 
 from factory.intake import datasets, held, reviews
 from pages import frame
-from pages.parts import appeals, checks_of_mine, choice, compared, timeline, verdict
+from pages.parts import appeals, checks_of_mine, choice, compared, passage, timeline, verdict
 
 ABOUT = "You judge the words, not the person: the author is hidden, and you are never shown your own."
 
@@ -51,6 +51,7 @@ def queue(db, person) -> None:
     words, beside = st.columns([3, 2])
     with words:
         frame.conversation(example["messages"])
+        passage.under(example["made_from"])
         for hint in example["hints"]:
             st.warning(frame.plain(hint["sentence"]), icon=":material/flag:")
         verdict.buttons(example, person, st.session_state["skipped"])

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from factory.base import people
 from factory.base.errors import Invalid
 from factory.base.settings import ROOT, Settings
-from factory.intake import contributions, datasets, documents, formats, proposals, provenance
+from factory.intake import contributions, datasets, documents, formats, proposals, provenance, reviews
 from factory.intake.policy import Policy
 
 HERE = Settings(home=Path("unused"))
@@ -134,4 +134,8 @@ def test_the_passage_is_kept_with_the_row_when_it_is_submitted_without_what_is_p
     place = provenance.of(db, sent.example_ids[0])
     assert place is not None
     assert place.words() == f"notes.txt, line 1, characters 0–{len(text)}"
+    remo = people.create(db, "remo", roles=("reviewer",))
+    (shown,) = reviews.queue(db, made["id"], reviewer=remo)
+    assert shown["made_from"] == {"where": place.inside(), "passage": place.passage}
+    assert "notes.txt" not in str(shown)  # a file's name may say whose it is
     assert place.passage == text.replace("ada@lovelace.org", "█" * 16)

@@ -93,7 +93,7 @@ def test_the_queue_is_blind_and_never_holds_ones_own(db: Database, house: House)
     assert reviews.remaining(db, house.dataset_id, reviewer=house.author) == 0
     shown = reviews.queue(db, house.dataset_id, reviewer=house.judges[0])
     assert [record["example_id"] for record in shown] == house.ids
-    assert set(shown[0]) == {"example_id", "dataset_id", "content", "messages", "created_at", "hints"}
+    assert set(shown[0]) == {"example_id", "dataset_id", "content", "messages", "created_at", "hints", "made_from"}
     with pytest.raises(NotAllowed, match="your own"):
         reviews.decide(db, house.ids[0], reviewer=house.author, decision="accept")
 

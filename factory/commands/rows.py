@@ -207,6 +207,8 @@ def review(desk: Desk, arguments: argparse.Namespace) -> None:
     for row in queue:
         lines.append(f"── {row['example_id']}")
         lines += [f"{message['role']:>10}  {message['content']}" for message in formats.messages(row["content"])]
+        if row["made_from"]:
+            lines.append(f"{'from':>10}  {row['made_from']['where']}: {row['made_from']['passage']}")
     reasons = "\n".join(f"  {code:<16} {sentence}" for code, sentence in reviews.REASONS.items())
     tail = f"{left} wait for your verdict. Decide with `review NUMBER --decision …`; reasons:\n{reasons}"
     say(desk, {"waiting": left, "queue": queue, "reasons": reviews.REASONS}, "\n".join([*lines, tail]))

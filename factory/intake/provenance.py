@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,9 +38,12 @@ class Place:
         >>> Place("notes.pdf", "page", 3, 4, 120, 480).words()
         'notes.pdf, pages 3–4, characters 120–480'
         """
+        return f"{self.file}, {self.inside()}"
+
+    def inside(self) -> str:
+        """The same without the file's name, which may say whose it is: what a blind reviewer sees."""
         where = f"{self.unit} {self.first:,}" if self.first == self.last else f"{self.unit}s {self.first:,}–{self.last:,}"
-        span = "" if self.start is None or self.end is None else f", characters {self.start:,}–{self.end:,}"
-        return f"{self.file}, {where}{span}"
+        return where + ("" if self.start is None or self.end is None else f", characters {self.start:,}–{self.end:,}")
 
 
 def said(value: Any) -> Place | None:
@@ -92,3 +96,18 @@ def of(db: Database, example_id: int) -> Place | None:
         example_id,
     )
     return Place(**found) if found else None
+
+
+def for_reviewers(db: Database, example_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """The passages that examples were made from: `where` in the document, and the `passage`; no name of a file."""
+    found = store.rows(
+        db,
+        "select example_id, file, unit, first, last, start, end, passage from example_places"
+        " where example_id in (select value from json_each(?))",
+        json.dumps(list(example_ids)),
+    )
+    return {
+        example_id: {"where": place.inside(), "passage": place.passage}
+        for record in found
+        for example_id, place in [(record.pop("example_id"), Place(**record))]
+    }

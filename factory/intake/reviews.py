@@ -16,7 +16,18 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import conflicts, consensus, deals, formats, gold, reviewers, sanctions, scrutiny, similarity
+from factory.intake import (
+    conflicts,
+    consensus,
+    deals,
+    formats,
+    gold,
+    provenance,
+    reviewers,
+    sanctions,
+    scrutiny,
+    similarity,
+)  # fmt: skip
 from factory.intake import policy as policies
 from factory.intake.policy import Policy
 
@@ -76,7 +87,8 @@ def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -
     Now and then the first is gold (see `gold.due`): settled already, and in nothing different from the others. What is in
     nobody's power to choose: of many reviewers each is dealt a part (see `deals`).
 
-    Dictionaries with example_id, dataset_id, content, messages, created_at and hints: findings that do not refuse.
+    Dictionaries with example_id, dataset_id, content, messages, created_at, hints: findings that do not refuse, and
+    made_from: the passage of a document it comes from (`where`, `passage`), or None.
     Raises NotAllowed without the role reviewer.
     """
     sanctions.may_review(db, reviewer)
@@ -90,10 +102,11 @@ def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -
     if settled is not None:
         ids = [settled, *ids][:limit]
     shown = {record["example_id"]: record for record in store.rows(db, SHOWN, json.dumps(ids))}
+    passages = provenance.for_reviewers(db, ids)
     return [
-        {**shown[id], "messages": formats.messages(shown[id]["content"]), "hints": json.loads(shown[id]["hints"])}
-        for id in ids
-    ]
+        {**shown[id], "messages": formats.messages(shown[id]["content"]), "hints": json.loads(shown[id]["hints"]),
+         "made_from": passages.get(id)} for id in ids
+    ]  # fmt: skip
 
 
 def remaining(db: Database, dataset_id: int, *, reviewer: Person) -> int:
