@@ -52,7 +52,7 @@ def public(db, person) -> None:
 with frame.page("Sanctions", about=ABOUT) as (db, person):
     moderates = person.may(*sanctions.MODERATORS)
     names = ["Public log", "About me", "Report", *(["Queue"] if moderates else [])]
-    part = st.segmented_control("Part", names, default="Public log", key="part", required=True, bind="query-params",
+    part = st.segmented_control("Part", names, default="Public log", key="show", required=True, bind="query-params",
                                 label_visibility="collapsed")  # fmt: skip
     if part == "About me":
         conduct.about_me(db, person)
