@@ -39,7 +39,7 @@ def rows_map(points: Rows, topics: Rows, *, chosen: int | None = None) -> go.Fig
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
+    figure.update_yaxes(visible=False)
     of_topic = {topic["number"]: topic for topic in topics}
     draw = go.Scattergl if len(points) > PLENTY else go.Scatter
     for kind, colour in KINDS.items():
@@ -58,9 +58,9 @@ def rows_map(points: Rows, topics: Rows, *, chosen: int | None = None) -> go.Fig
                 },
             )
         )  # fmt: skip
-    for topic in sorted(topics, key=lambda topic: -topic["rows"])[:NAMED]:
-        if chosen in (None, topic["number"]):
-            _name(figure, topic)
+    largest = sorted(topics, key=lambda topic: -topic["rows"])[:NAMED]
+    for topic in largest if chosen is None else [topic for topic in topics if topic["number"] == chosen]:
+        _name(figure, topic)
     return figure
 
 

@@ -30,8 +30,8 @@ def draw(
 ) -> int:
     """Draw the map of a version, some 10,000 rows a second and half a minute for the points; its id.
 
-    A version is drawn once: asking again gives the same map. Memory stays below 200 MB
-    whatever the version holds. Raises NotFound, Invalid for a version without a word in it.
+    A version is drawn once: asking again gives the same map. A sample of 20,000
+    rows is held in memory, whatever the version holds. Raises NotFound, Invalid for a version without a word in it.
     """
     tell = progress or (lambda words, done, of: None)
     began = time.monotonic()

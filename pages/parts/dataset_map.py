@@ -72,6 +72,5 @@ def most_needed(db, dataset_id=None) -> None:
     st.markdown("**What is needed now**")
     for topic in found:
         link = {"dataset": topic["slug"], "part": "Needed", "topic": str(topic["number"])}
-        words = topic["name"] if dataset_id else f"{topic['title']}: {topic['name']}"
+        words = f"{topic['name']}: {topic['why']}" + ("" if dataset_id else f" · {topic['title'][:60]}")
         st.page_link("datasets.py", label=frame.plain(words), icon=":material/explore:", query_params=link)
-        st.caption(frame.plain(topic["why"]))

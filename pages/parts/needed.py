@@ -55,22 +55,22 @@ def table(board) -> None:
         {
             "topic": [topic["name"] for topic in found],
             "rows": [topic["rows"] for topic in found],
-            "share": [topic["share"] for topic in found],
-            "of questions": [topic["question_share"] for topic in found],
+            "share": [100 * topic["share"] for topic in found],
+            "of questions": [f"{t['question_share']:.0%}" if t["question_share"] else "" for t in found],
             "more needed": [topic["missing"] for topic in found],
             "fails": [f"{t['failing']} of {t['questions']}" if t["failing"] is not None else "" for t in found],
-            "against mean": [topic["worse"] for topic in found],
+            "against mean": [f"{t['worse']:+.2f}" if t["worse"] is not None else "" for t in found],
             "bounty": [topic["credits"] for topic in found],
         }
     )
-    number = st.column_config.NumberColumn
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "topic": st.column_config.TextColumn(width="medium"),
-        "share": number(help="of the accepted rows", format="percent"),
-        "of questions": number(help="share of the held-out questions; empty where fewer than five", format="percent"),
+        "topic": text(width="medium"),
+        "share": number(help="of the accepted rows", format="%.0f%%"),
+        "of questions": text(help="share of the held-out questions; empty where fewer than five", alignment="right"),
         "more needed": number(help="accepted rows until the topic is no longer thin"),
-        "fails": st.column_config.TextColumn(help="held-out questions that the latest adapter fails"),
-        "against mean": number(help="its loss on them less its mean, nats per token; above zero is worse", format="%+.2f"),
+        "fails": text(help="held-out questions that the latest adapter fails", alignment="right"),
+        "against mean": text(help="its loss on them less its mean, nats a token; above zero is worse", alignment="right"),
         "bounty": number(help="credits left in open bounties", format="%.2f"),
     }
     picked = st.dataframe(shown, hide_index=True, on_select="rerun", selection_mode="single-row", column_config=columns,
