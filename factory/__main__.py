@@ -210,6 +210,7 @@ def _training(commands: Commands, *, with_knobs: bool) -> None:
     _queue(runs, commands, with_knobs=with_knobs)
     worker = _leaf(commands, "worker", "training:worker", "work on queued runs until stopped")
     worker.add_argument("--beside-app", action="store_true", help="end when stdin does, as it does when the app ends")
+    worker.add_argument("--in-turn", action="store_true", help="wait while another worker is at work, then take over")
     _leaf(commands, "work", "training:work", "work on one run in this process", hidden=True).add_argument("run", type=int)
 
 

@@ -213,6 +213,30 @@ def test_one_worker_an_installation_and_anybody_can_see_whether_it_lives(setting
     assert not worker.alive(settings)
 
 
+def test_a_worker_in_turn_takes_over_when_the_other_has_ended_and_leaves_when_it_is_told_to(settings: Settings) -> None:
+    stops = [threading.Event() for _ in range(3)]
+    first, second, third = (
+        threading.Thread(
+            target=worker.work_forever, args=(settings,), kwargs={"poll_seconds": 0.05, "stop": stop, "in_turn": True}
+        )
+        for stop in stops
+    )
+    first.start()
+    until(lambda: worker.alive(settings))
+    second.start()
+    third.start()
+    stops[2].set()
+    third.join(10)
+    assert not third.is_alive()
+    stops[0].set()
+    first.join(10)
+    until(lambda: worker.alive(settings))
+    assert second.is_alive()
+    stops[1].set()
+    second.join(10)
+    assert not worker.alive(settings)
+
+
 def test_a_trainer_that_cannot_begin_fails_its_run_and_the_queue_goes_on(
     db: Database, settings: Settings, house: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

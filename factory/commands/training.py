@@ -124,11 +124,8 @@ def _follow(desk: Desk, run_id: int) -> int:
 
 @contextmanager
 def a_worker(settings: Settings) -> Iterator[None]:
-    """A worker for as long as the block lasts, where none is alive; its trainer outlives it."""
-    if workers.alive(settings):
-        yield
-        return
-    command = [sys.executable, "-m", "factory", "worker"]
+    """A worker for as long as the block lasts, waiting its turn while another is alive; its trainer outlives it."""
+    command = [sys.executable, "-m", "factory", "worker", "--in-turn"]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         env=os.environ | {"FACTORY_HOME": str(settings.home)},
@@ -206,7 +203,7 @@ def worker(desk: Desk, arguments: argparse.Namespace) -> None:
     if arguments.beside_app:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stop,), daemon=True).start()
     threading.Thread(target=rounds.forever, args=(desk.settings, stop), daemon=True).start()
-    workers.work_forever(desk.settings, stop=stop)
+    workers.work_forever(desk.settings, stop=stop, in_turn=arguments.in_turn)
 
 
 def _stop_at_the_end_of_stdin(stop: threading.Event) -> None:

@@ -54,18 +54,21 @@ LAST_WORDS_BYTES, LAST_WORDS_SECONDS = 2**20, 30.0  # kept aside on the disk, so
 TRAINER_NICENESS = 5  # pages and checks go first on a machine of two cores
 
 
-def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threading.Event | None = None) -> None:
+def work_forever(
+    settings: Settings, *, poll_seconds: float = 1.0, stop: threading.Event | None = None, in_turn: bool = False
+) -> None:
     """Start trainers for queued runs, one at a time, until SIGTERM (or `stop`); trainers that run are left running.
 
-    Raises Conflict when this installation has a worker already.
+    Raises Conflict when this installation has a worker already; with `in_turn` it waits until that one has ended.
     """
     stop = stop or threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     settings.home.mkdir(parents=True, exist_ok=True)
+    seconds = -1 if in_turn else 2  # two: `alive` holds it a moment
     try:
-        with FileLock(_lock(settings), timeout=2), store.connect(settings) as db:  # two seconds: `alive` holds it a moment
+        with FileLock(_lock(settings)).acquire(seconds, cancel_check=stop.is_set), store.connect(settings) as db:
             trainer: Trainer | None = None
             sights: watch.Sights = {}
             rounds_at = 0.0
@@ -77,6 +80,8 @@ def work_forever(settings: Settings, *, poll_seconds: float = 1.0, stop: threadi
                         deadlines.settle_overdue(db)
                 stop.wait(poll_seconds)
     except Timeout as problem:
+        if stop.is_set():
+            return
         raise Conflict("A worker is already at work for this installation; one is enough.") from problem
 
 
