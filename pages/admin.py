@@ -31,7 +31,7 @@ def people_tab(db, person) -> None:
     )
     holding = sanctions.count(db, state="active")
     words = f"Sanctions: {holding} hold now; reports and appeals wait there" if holding else "Sanctions, reports and appeals"
-    st.page_link("sanctions.py", label=words, icon=":material/balance:", query_params={"part": "Queue"})
+    st.page_link("sanctions.py", label=words, icon=":material/balance:", query_params={"show": "Queue"})
     left, right = st.columns(2)
     with left.form("roles"):
         st.markdown("**Change roles**")

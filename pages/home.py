@@ -53,7 +53,7 @@ with frame.page("Home") as (db, person):
         links.page_link("review.py", label=f"Review {frame.count(waiting, 'example')}", icon=":material/rate_review:")
     if asked := reports.waiting(db, by=person):
         words = f"Reports and appeals: {asked}"
-        links.page_link("sanctions.py", label=words, icon=":material/balance:", query_params={"part": "Queue"})
+        links.page_link("sanctions.py", label=words, icon=":material/balance:", query_params={"show": "Queue"})
     for run in running:
         links.page_link(
             "runs.py",

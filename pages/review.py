@@ -55,7 +55,7 @@ def queue(db, person) -> None:
         for hint in example["hints"]:
             st.warning(frame.plain(hint["sentence"]), icon=":material/flag:")
         verdict.buttons(example, person, st.session_state["skipped"])
-        about = {"part": "Report", "example": str(example["example_id"])}
+        about = {"show": "Report", "example": str(example["example_id"])}
         st.page_link("sanctions.py", label="Report this row to a moderator", icon=":material/flag:", query_params=about)
     with beside:
         compared.beside(db, example, person)

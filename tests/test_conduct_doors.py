@@ -125,7 +125,7 @@ def test_the_person_is_told_on_every_page_and_reads_the_evidence_and_appeals_the
         shown = visit(db, house, house.eve, page)
         assert "may not submit" in shown.warning[0].value
         assert not shown.exception
-    about = visit(db, house, house.eve, "sanctions", part="About me")
+    about = visit(db, house, house.eve, "sanctions", show="About me")
     assert any(text.value == WORDS for text in about.text)
     assert not any("[x](" in m.value or "<script" in m.value.replace("\\<", "") for m in about.markdown)
     about.text_area[0].input("They were no letters at all.")
@@ -138,7 +138,7 @@ def test_a_moderator_acts_on_a_report_and_answers_an_appeal_on_the_page(db: Data
     reports.report(db, by=house.adam, reason="spam", words="look " + HOSTILE, example_id=house.example_id)
     assert (reports.waiting(db, by=house.cara), reports.waiting(db, by=house.eve)) == (1, 0)
     assert not visit(db, house, house.cara, "home").exception
-    queue = visit(db, house, house.cara, "sanctions", part="Queue")
+    queue = visit(db, house, house.cara, "sanctions", show="Queue")
     assert not queue.exception
     queue.text_area[0].input(WORDS)
     next(b for b in queue.button if b.label == "Decide this").click().run()
@@ -150,7 +150,7 @@ def test_a_moderator_acts_on_a_report_and_answers_an_appeal_on_the_page(db: Data
         [house.example_id],
     )
     sanctions.appeal(db, made["id"], person=house.eve, words="They were no letters.")
-    queue = visit(db, house, house.carl, "sanctions", part="Queue")
+    queue = visit(db, house, house.carl, "sanctions", show="Queue")
     queue.segmented_control[1].select("overturned")
     queue.text_area[0].input("She is right about this.")
     next(b for b in queue.button if b.label == "Answer the appeal").click().run()
@@ -161,11 +161,11 @@ def test_a_moderator_acts_on_a_report_and_answers_an_appeal_on_the_page(db: Data
 
 def test_who_is_no_moderator_sees_no_queue_and_empty_lists_say_so(db: Database, house: House) -> None:
     for part in ("Public log", "About me", "Report", "Queue"):
-        shown = visit(db, house, house.eve, "sanctions", part=part)
+        shown = visit(db, house, house.eve, "sanctions", show=part)
         assert not shown.exception
         assert not shown.error
         assert "Queue" not in shown.segmented_control[0].options
-    report = visit(db, house, house.adam, "sanctions", part="Report", example=str(house.example_id))
+    report = visit(db, house, house.adam, "sanctions", show="Report", example=str(house.example_id))
     report.text_area[0].input("Somebody should look.")
     report.selectbox[0].select("spam")
     report.button[0].click().run()

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from factory import sign_in
-from factory.base import people
+from factory.base import attempts, people
 from factory.base.settings import Settings
 
 PASSWORD = "orchid lantern meadow"
@@ -59,7 +59,7 @@ def test_a_wrong_password_says_so_without_telling_whether_the_name_exists(client
 
 
 def test_after_eight_failures_even_the_right_password_must_wait(client: TestClient) -> None:
-    for _ in range(people.FAILURES_PER_NAME):
+    for _ in range(attempts.FAILURES_PER_NAME):
         client.post("/sign-in", data={"name": "alice", "password": "guess"})
     refused = client.post("/sign-in", data={"name": "alice", "password": PASSWORD})
     assert refused.status_code == 403

@@ -42,7 +42,7 @@ def rows(db, dataset, person) -> None:
     )
     for place in [place for place in picked.selection.rows if place < len(found)]:
         frame.conversation(formats.messages(found[place]["content"]))
-        about = {"part": "Report", "example": str(found[place]["example_id"])}
+        about = {"show": "Report", "example": str(found[place]["example_id"])}
         st.page_link("sanctions.py", label="Report this row", icon=":material/flag:", query_params=about)
 
 

@@ -21,10 +21,8 @@ def show(told: list[tuple[str, str]], here: str) -> None:
     pages = dict.fromkeys(page for _, page in told if page != f"{here}.py")
     with st.container(horizontal=True):
         if "sanctions.py" in pages:
-            about = {"part": "About me"}
-            st.page_link(
-                "sanctions.py", label="The evidence, and how to appeal", icon=":material/balance:", query_params=about
-            )
+            about = {"show": "About me"}  # not "part", which the page that one comes from may have bound
+            words = "The evidence, and how to appeal"
+            st.page_link("sanctions.py", label=words, icon=":material/balance:", query_params=about)
         if "credits.py" in pages:
-            about = {"part": "Held"}
-            st.page_link("credits.py", label="What is held", icon=":material/lock_clock:", query_params=about)
+            st.page_link("credits.py", label="My credits, and what is held", icon=":material/lock_clock:")
