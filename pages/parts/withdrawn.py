@@ -13,6 +13,8 @@ LATER = "It will not be in the next version. What earlier versions taught stays 
 def mine(db, dataset, person) -> None:
     """Everything of one's own taken back at once, and the adapters that saw what was."""
     saw = withdrawn.of_person(db, person.id)
+    if not saw and not contributions.counts(db, person):
+        return
     words = f"Take back what I gave ({frame.count(len(saw), 'adapter')} saw withdrawn rows)"
     with st.expander(words, icon=":material/undo:", key="take-back"):
         st.caption(LATER)
