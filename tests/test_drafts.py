@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import allowances, contributions, datasets, drafts, formats, sending
+from factory.intake import allowances, closing, contributions, datasets, drafts, formats, sending
 from factory.intake.formats import Row
 from factory.intake.policy import Policy
 
@@ -223,12 +223,16 @@ def test_drafts_are_bounded_and_forgotten(db: Database, dataset: int, ada: Perso
         drafts.begin(db, dataset, person=ada, rows=as_rows(GOOD[:1]))
     with pytest.raises(Conflict, match="20 drafts"):
         drafts.begin(db, dataset, person=ada, rows=as_rows(GOOD[:1]))
+    typed = drafts.begin(db, dataset, person=ada, rows=as_rows(GOOD[:1]), source="form")
+    drafts.delete(db, typed, person=ada)
     with store.writing(db):
         db.execute("update drafts set changed_at = ? where id = ?", [store.now() - 31 * 86_400, first])
     drafts.begin(db, dataset, person=ada, rows=as_rows(GOOD[:1]))
     with pytest.raises(NotFound):
         drafts.get(db, first, person=ada)
-    assert drafts.delete_all(db, ada) == drafts.MOST
+    assert len(drafts.listing(db, ada)) == drafts.MOST
+    closing.close(db, ada, name_again="ada", forget_name=False, withdraw=False)
+    assert store.value(db, "select count(*) from drafts") == 0, "a closed account leaves no drafts"
     assert store.value(db, "select count(*) from draft_rows") == 0
 
 

@@ -9,11 +9,12 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Invalid
 from factory.base.people import Person
-from factory.intake import contributions
+from factory.intake import contributions, drafts
 
 GOES = (
     "your password, your e-mail address, your API tokens and every sign-in link: nobody can sign in here as you any more",
     'your name, if you wish: your rows, verdicts, credits and sanctions are then those of "Closed account {id}"',
+    "your drafts: rows that you prepared and did not send",
     "your examples, if you wish: they are withdrawn, so the next version lacks them",
 )
 STAYS = (
@@ -45,5 +46,6 @@ def close(db: Database, person: Person, *, name_again: str, forget_name: bool, w
         raise Invalid(f"Type your sign-in name, {person.name}, once more, so that no account is closed by mistake.")
     with store.writing(db):
         count = contributions.withdraw_all(db, person, reason="The account was closed.") if withdraw else 0
+        drafts.delete_all(db, person)
         people.close_own(db, person, forget_name=forget_name)
     return count

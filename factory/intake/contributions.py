@@ -162,11 +162,11 @@ def take_over(db: Database, dataset_id: int, people_ids: dict[str, int], rows: S
 
     Whether they may come in is judged by the caller (`importing.bring`), in whose transaction this runs.
     """
-    now, ids, submissions = store.now(), [], dict[tuple[str, str], int]()
+    now, ids, submissions = store.now(), [], dict[tuple[str, ...], int]()
     for position, row in enumerate(rows):
         about = {"dataset_id": dataset_id, "person_id": people_ids[row["contributor"]], "created_at": now}
-        given = {**about, "source": "import", "licence": row["licence"]}
-        key = (row["contributor"], row["licence"])
+        given = {**about, "source": "import", "licence": row["licence"], "attested": row.get("attested") or None}
+        key = (row["contributor"], row["licence"], str(row.get("attested")))
         submissions[key] = submissions.get(key) or store.insert(db, "submissions", given)
         example_id = 1 + (store.value(db, "select max(id) from examples") or 0)
         example = {

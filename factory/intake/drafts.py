@@ -65,7 +65,7 @@ def begin(
     records = [_record(row, proposed=proposed) for row in rows]
     with store.writing(db):
         _forget(db, "changed_at < ?", store.now() - KEPT_DAYS * 86_400)
-        _need_room(db, person, sum(len(record["messages"] or record["raw"]) for record in records))
+        _need_room(db, person, sum(len(record["messages"] or record["raw"]) for record in records), form=source == "form")
         now = store.now()
         about = {"dataset_id": dataset_id, "person_id": person.id, "source": source, "created_at": now, "changed_at": now}
         named = {"file_name": (file_name or "")[:200] or None, "file_format": file_format, "note": note[:500]}
@@ -87,14 +87,15 @@ def _record(row: Row, *, proposed: bool) -> dict[str, Any]:
     }
 
 
-def _need_room(db: Database, person: Person, more: int) -> None:
+def _need_room(db: Database, person: Person, more: int, *, form: bool) -> None:
     held = store.row(
         db,
-        "select count(distinct d.id) as drafts, coalesce(sum(length(r.messages)), 0) as bytes from drafts d"
+        "select count(distinct d.id) filter (where d.source <> 'form') as drafts,"
+        " coalesce(sum(length(r.messages)), 0) as bytes from drafts d"
         " left join draft_rows r on r.draft_id = d.id where d.person_id = ?",
         person.id,
     ) or {"drafts": 0, "bytes": 0}
-    if held["drafts"] >= MOST:
+    if held["drafts"] >= MOST and not form:  # what is being typed always has a place
         raise Conflict(f"You have {held['drafts']} drafts, the most there can be; send or delete one, then begin another.")
     if held["bytes"] + more > MOST_BYTES:
         raise Conflict(

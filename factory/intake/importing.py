@@ -113,6 +113,7 @@ def _well_formed(proof: Any, rows: list[Any]) -> bool:
             isinstance(row, dict)
             and isinstance(row.get("messages"), list)
             and all(isinstance(row.get(name), str) for name in ("content_hash", "contributor", "licence"))
+            and (isinstance(row.get("attested", ""), str) and len(row.get("attested", "")) <= 500)
             and 1 <= len(row["contributor"].strip()) <= 200
             for row in rows
         )

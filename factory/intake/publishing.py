@@ -37,6 +37,7 @@ FIELDS = {
     "content_hash": ("sc:Text", "SHA-256 of content: a leaf of the Merkle root."),
     "contributor": ("sc:Text", "Who gave the row, by the name they show."),
     "licence": ("sc:Text", "Under which licence it was given, an SPDX identifier."),
+    "attested": ("sc:Text", "What its contributor said of it when giving it; empty where that was not kept."),
 }
 CONTEXT = {
     "@language": "en", "@vocab": "https://schema.org/", "cr": "http://mlcommons.org/croissant/", "sc": "https://schema.org/",
@@ -118,7 +119,8 @@ def archive(db: Database, version_id: int, path: Path) -> dict[str, Any]:
 def _rows(db: Database, version_id: int) -> Iterator[dict[str, Any]]:
     """Each row of a version that is not withdrawn, one at a time."""
     found = db.query(
-        "select v.position, e.content, v.content_hash, p.display_name as contributor, u.licence from version_rows v"
+        "select v.position, e.content, v.content_hash, p.display_name as contributor, u.licence,"
+        " coalesce(u.attested, '') as attested from version_rows v"
         " join examples e on e.id = v.example_id join submissions u on u.id = e.submission_id"
         " join people p on p.id = e.person_id left join withdrawals w on w.example_id = e.id"
         " where v.version_id = ? and w.example_id is null order by v.position",

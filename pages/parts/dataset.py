@@ -4,8 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from factory import charts
-from factory.intake import browsing, datasets, formats, reviews
+from factory.intake import browsing, contributions, datasets, formats, reviews
 from pages import frame
+from pages.parts import mine
 from pages.parts import versions as sharing
 
 PER_PAGE = 25
@@ -42,6 +43,7 @@ def rows(db, dataset, person) -> None:
     )
     for place in [place for place in picked.selection.rows if place < len(found)]:
         frame.conversation(formats.messages(found[place]["content"]))
+        mine.given(db, contributions.show(db, found[place]["example_id"], person=person))
         about = {"show": "Report", "example": str(found[place]["example_id"])}
         st.page_link("sanctions.py", label="Report this row", icon=":material/flag:", query_params=about)
 

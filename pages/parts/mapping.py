@@ -7,7 +7,7 @@ from factory.intake import formats, turns
 from factory.intake.columns import Mapping
 from pages import frame
 
-PARTS = {"question": "Question", "answer": "Answer", "input": "Put below the question", "system": "System"}
+PARTS = {"question": "Question", "answer": "Answer", "input": "Below the question", "system": "System"}
 WAYS = ["one column each", "a whole conversation in one column"]
 ENCODINGS = {"": "as it seems", "utf-8": "UTF-8", "cp1252": "Western (Windows)", "iso-8859-15": "Western (ISO)",
              "mac_roman": "Western (Mac)", "cp1250": "Central European", "cp1251": "Cyrillic", "shift_jis": "Japanese",
@@ -20,7 +20,7 @@ def screen(source, name, look) -> dict | None:
         st.markdown("**Which column is which?**")
         st.caption(frame.plain(f"{look.why} {look.note}".strip()))
         encoding = st.selectbox(
-            "Letters", list(ENCODINGS), format_func=ENCODINGS.get, key="encoding", required=True,
+            "Letters", list(ENCODINGS), format_func=ENCODINGS.get, key="encoding",
             help="Change it where letters with accents or whole words look wrong below.",
         )  # fmt: skip
         columns = formats.look(source, name=name, settings=frame.settings(), encoding=encoding).columns
@@ -51,8 +51,9 @@ def column(label, columns, suggested, key) -> str:
     """One column by its name, or none."""
     options = ["", *columns]
     at = options.index(suggested) if suggested in options else 0
-    return st.selectbox(
-        label, options, index=at, key=f"column-{key}", format_func=lambda name: name[:60] or "none", required=True, width=170
+    return (
+        st.selectbox(label, options, index=at, key=f"column-{key}", format_func=lambda name: name[:60] or "none", width=170)
+        or ""
     )
 
 
