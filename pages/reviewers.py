@@ -7,6 +7,7 @@ from factory import review_charts
 from factory.intake import conflicts, reviewers
 from pages import frame
 
+PER_PAGE = 15
 ABOUT = (
     "A weight of 1 is what somebody new has. It falls towards 0 where agreement with what stands is no better than chance, "
     "so whoever accepts everything soon decides nothing. Nobody is told off; their verdicts just tell less."
@@ -15,7 +16,9 @@ ABOUT = (
 
 def board(db, person) -> None:
     """Everybody, and one of them over time."""
-    rows = reviewers.board(db, person=person)
+    many = reviewers.how_many(db)
+    number = st.pagination(-(-many // PER_PAGE), key="page") if many > PER_PAGE else 1
+    rows = reviewers.board(db, person=person, limit=PER_PAGE, offset=(number - 1) * PER_PAGE)
     if not rows:
         frame.empty("Nobody has reviewed yet.", page="review.py", label="Be the first")
         return

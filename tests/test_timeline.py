@@ -157,3 +157,19 @@ def test_every_door_tells_the_story_appeals_and_answers(
     assert judge.get("/review/ties").json() == []
     for words in (("reviewers", "list"), ("reviewers", "show", "judge0"), ("reviewers", "ties")):
         assert run(*words, who="owner")[0] == 0
+
+
+@pytest.mark.parametrize("share_of_good", [0.5, 0.8])
+def test_whoever_accepts_everything_weighs_less_than_a_third_within_fifty_reviews(share_of_good: float) -> None:
+    evidence = []
+    for place in range(50):  # one in ten is gold, as often good as not; the others are settled with others
+        gold = place % 10 == 0
+        good = place % 20 == 0 if gold else place % 10 < 10 * share_of_good
+        evidence.append({
+            "said": "accept", "truth": "accept" if good else "reject", "weight": 1.0 if gold else 0.5,
+            "kind": "gold" if gold else "peers",
+        })  # fmt: skip
+    lazy = reviewers.weigh(evidence)
+    careful = reviewers.weigh([{**one, "said": one["truth"]} for one in evidence])
+    assert lazy.weight < (0.1 if share_of_good < 0.8 else 0.3)
+    assert careful.weight > 1.1

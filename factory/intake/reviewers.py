@@ -50,6 +50,7 @@ EVIDENCE = """
     join gold_disputes x on x.gold_verdict_id = g.id and x.answer = 'struck' and x.answered_by is not null
     where v.decision = g.expected group by v.id
 """
+ALIKE = f"select said, truth, weight, kind, count(*) as times from ({EVIDENCE}) group by said, truth, weight, kind"
 KINDS = ("gold", "peers", "appeals")
 
 
@@ -86,11 +87,11 @@ class Accuracy:
 
 def accuracy(db: Database, reviewer_id: int) -> Accuracy:
     """How far a reviewer's verdicts can be relied on; 0.8 of each kind for somebody of whom nothing is known."""
-    return weigh(store.rows(db, EVIDENCE, me=reviewer_id, recent=RECENT))
+    return weigh(store.rows(db, ALIKE, me=reviewer_id, recent=RECENT))
 
 
 def weigh(evidence: list[dict[str, Any]]) -> Accuracy:
-    """The accuracy that pieces of evidence (said, truth, weight, kind) make together.
+    """The accuracy that pieces of evidence (said, truth, weight, kind, and how many times) make together.
 
     >>> lazy = [{"said": "accept", "truth": truth, "weight": 1.0, "kind": "gold"} for truth in ("accept", "reject") * 6]
     >>> found = weigh(lazy)
@@ -101,14 +102,14 @@ def weigh(evidence: list[dict[str, Any]]) -> Accuracy:
     counts = {f"{kind}_{what}": 0 for kind in KINDS for what in ("seen", "right")}
     struck = 0
     for one in evidence:
-        good, hit = one["truth"] == "accept", _same(one["said"], one["truth"])
-        seen[good] += one["weight"]
-        right[good] += one["weight"] * hit
+        good, hit, times = one["truth"] == "accept", _same(one["said"], one["truth"]), one.get("times", 1)
+        seen[good] += one["weight"] * times
+        right[good] += one["weight"] * times * hit
         if one["kind"] == "struck":
-            struck += 1
+            struck += times
         else:
-            counts[f"{one['kind']}_seen"] += 1
-            counts[f"{one['kind']}_right"] += hit
+            counts[f"{one['kind']}_seen"] += times
+            counts[f"{one['kind']}_right"] += times * hit
     shares = {kind: (right[kind] + USUAL * USUAL_WEIGHT) / (seen[kind] + USUAL_WEIGHT) for kind in (True, False)}
     return Accuracy(sum(shares.values()) / 2, shares[True], shares[False], **counts, struck=struck)
 
@@ -135,8 +136,11 @@ def over_time(db: Database, reviewer_id: int) -> list[dict[str, Any]]:
         points.append(
             {"at": moments[0], "reviews": 0, "weight": weigh([]).weight, "above_chance": 2 * USUAL - 1, "kind": ""}
         )
-    for place, one in enumerate(evidence, 1):
-        found = weigh(evidence[:place])
+    sums: dict[tuple[str, str, float, str], dict[str, Any]] = {}
+    for one in evidence:
+        alike = sums.setdefault((one["said"], one["truth"], one["weight"], one["kind"]), {**one, "times": 0})
+        alike["times"] += 1
+        found = weigh(list(sums.values()))
         point = {"at": one["known_at"], "reviews": bisect_right(moments, one["known_at"]), "kind": one["kind"]}
         points.append({**point, "weight": found.weight, "above_chance": found.above_chance})
     return points
@@ -162,6 +166,17 @@ def board(db: Database, *, person: Person, limit: int = 50, offset: int = 0) -> 
         offset,
     )
     return [{**record, **summary(db, record["person_id"])} for record in found]
+
+
+def how_many(db: Database) -> int:
+    """How many people who may review have given a verdict."""
+    return int(
+        store.value(
+            db,
+            "select count(*) from (select distinct person_id from roles where role in ('reviewer', 'admin')) r"
+            " where exists (select 1 from verdicts where reviewer_id = r.person_id)",
+        )
+    )
 
 
 def summary(db: Database, reviewer_id: int) -> dict[str, Any]:

@@ -44,16 +44,24 @@ def changes(older, newer) -> None:
 
 
 def coloured(pieces) -> str:
-    """Pieces as Markdown in which nothing that people wrote is Markdown; each line keeps its own colour.
+    """Pieces as Markdown in which nothing that people wrote is Markdown; what is gone is struck out too.
 
-    >>> coloured([("same", "a "), ("new", "b*")])
-    'a :green-background[b\\\\*]'
+    >>> coloured([("same", "a "), ("new", "b*"), ("gone", " c")])
+    'a :green-background[b\\\\*] :red-background[~~c~~]'
     """
     words = []
     for kind, text in pieces:
         colour = COLOURS.get(kind)
         lines = [frame.plain(line) for line in text.split("\n")]
         if colour:
-            lines = [f":{colour}-background[{line}]" if line.strip() else line for line in lines]
+            lines = [_in_colour(line, colour) for line in lines]
         words.append("  \n".join(lines))
     return "".join(words)
+
+
+def _in_colour(line: str, colour: str) -> str:
+    words = line.strip()
+    if not words:
+        return line
+    before, _, after = line.partition(words)
+    return f"{before}:{colour}-background[{f'~~{words}~~' if colour == 'red' else words}]{after}"
