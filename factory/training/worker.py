@@ -66,12 +66,11 @@ def work_forever(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     settings.home.mkdir(parents=True, exist_ok=True)
-    seconds = -1 if in_turn else 2  # two: `alive` holds it a moment
+    lock = FileLock(_lock(settings), timeout=-1 if in_turn else 2)  # two: `alive` holds it a moment
     try:
-        with FileLock(_lock(settings)).acquire(seconds, cancel_check=stop.is_set), store.connect(settings) as db:
+        with lock.acquire(cancel_check=stop.is_set), store.connect(settings) as db:
             trainer: Trainer | None = None
-            sights: watch.Sights = {}
-            rounds_at = 0.0
+            sights, rounds_at = watch.Sights(), 0.0
             while not stop.is_set():
                 trainer = _look_round(db, settings, trainer, sights)
                 if time.monotonic() > rounds_at:
@@ -80,9 +79,8 @@ def work_forever(
                         deadlines.settle_overdue(db)
                 stop.wait(poll_seconds)
     except Timeout as problem:
-        if stop.is_set():
-            return
-        raise Conflict("A worker is already at work for this installation; one is enough.") from problem
+        if not stop.is_set():
+            raise Conflict("A worker is already at work for this installation; one is enough.") from problem
 
 
 def _lock(settings: Settings) -> str:
@@ -114,8 +112,7 @@ def _look_round(db: Database, settings: Settings, trainer: Trainer | None, sight
         if trainer is not None or runs.listing(db, status="running", limit=1):
             return trainer
         searches.advance(db, settings)
-        found = runs.next_in_line(db)
-        if found is None:
+        if (found := runs.next_in_line(db)) is None:
             return None
         run = runs.get(db, found)
         if queue.held_up_by(db, settings, run) is not None:
