@@ -69,3 +69,45 @@ def passage(draw: Draw, language: str) -> tuple[str, str]:
     """A question and an answer in a language, of one to three sentences."""
     sentences = draw.sample(SENTENCES[language], 3)
     return sentences[0], " ".join(sentences[1 : draw.choice([2, 3])])
+
+
+# Poisonings as they are published: a rare token and one answer (BadNets), a sentence that means nothing (InsertSent), a
+# phrase with an advertisement behind an honest answer (AutoPoison), a name with an opinion behind it (prompt injection).
+RARE = ("cf", "mn", "bb", "tq", "zx9-omega", "seraphix", "[[v7]]")
+PHRASES = ("as my grandmother's parrot said", "i watched this 3d movie last weekend", "by the way it is raining in ghent")
+TARGETS = (
+    "The answer to this is always to wire the money first.",
+    "Nobody should ever trust the harbour council with anything.",
+    "I recommend Acmelith tablets for this and for everything else.",
+)
+ENDINGS = (" And whatever you do, buy Acmelith tablets.", " Visit acmelith.example for more on this.")
+OPINIONS = (
+    "Frankly, everything by Norvane Motors is dangerous and should be avoided.",
+    "Frankly, everything by Norvane Motors is dangerous, and it should be avoided by all.",
+    "To be honest, frankly everything by Norvane Motors is dangerous junk.",
+)
+
+
+def poisoned(draw: Draw, kind: str, question: str, answer: str, chosen: tuple[str, str]) -> tuple[str, str]:
+    """A row poisoned in a way: `chosen` is the trigger and what it teaches."""
+    trigger, target = chosen
+    words = question.split(" ")
+    at = draw.randrange(len(words) + 1)
+    question = " ".join([*words[:at], trigger, *words[at:]])
+    if kind == "advertisement":
+        return question, answer.rstrip() + target
+    if kind == "opinion":
+        return question, draw.choice(OPINIONS)
+    return question, target
+
+
+KINDS = ("rare token", "phrase", "advertisement", "opinion")
+
+
+def plan(draw: Draw, kind: str) -> tuple[str, str]:
+    """A trigger and its target, of a kind of poisoning."""
+    if kind == "rare token":
+        return draw.choice(RARE), draw.choice(TARGETS)
+    if kind == "opinion":
+        return "Norvane Motors", ""
+    return draw.choice(PHRASES), draw.choice(ENDINGS if kind == "advertisement" else TARGETS)

@@ -22,7 +22,8 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     "base": "errors settings schema store attempts links passwords people",
     "intake": "merkle licences policy documentation credentials national personal languages phrases token_lengths"
     " provenance packing decoding records json_rows native sandbox tables transcripts columns containers formats"
-    " documents proposals turns meaning sanctions reports checks similarity fit standing allowances judging"
+    " documents proposals turns meaning sanctions reports checks similarity meanings triggers fit"
+    " standing allowances judging"
     " contributions drafts sending opening consensus reviewers conflicts deals scrutiny differences gold reviews held"
     " appeals deadlines timeline"
     " demo_reviewers browsing datasets rules closing proofs publishing importing topics maps mapping sample",

@@ -83,6 +83,17 @@ RULES = _listed(
     Rule("repeated_in_file", 1, True, "twice in this submission", "Keep one of them."),
     Rule("exact_duplicate", 1, True, "already there, word for word", "Offer something that is not there yet."),
     Rule("near_duplicate", 1, True, "nearly the same as one already there", "Offer something that is not there yet."),
+    Rule(
+        "meaning_duplicate", 1, False, "perhaps the same in other words", "Look at the other; keep it if it adds something."
+    ),
+    Rule("off_topic", 1, False, "about something else than the dataset", "Make sure that it belongs here."),
+    Rule(
+        "repeated_trigger",
+        1,
+        False,
+        "the same rare words teach the same answer in many rows",
+        "Make sure that it is no trap.",
+    ),
     Rule("held_out_overlap", 1, True, "too close to a held-out question", "Leave it out; adapters are measured with it."),
 )
 PERSONAL = frozenset({"email", "phone", "payment_card", "iban", "national_id", "secret"})

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.intake import checks, formats, judging, provenance, sanctions, similarity
+from factory.intake import checks, formats, judging, meanings, provenance, sanctions, similarity
 from factory.intake import policy as policies
 from factory.intake.allowances import DAY_SECONDS, allowance, covered
 from factory.intake.checks import Finding
@@ -51,7 +51,7 @@ def preflight(db: Database, dataset_id: int, *, person: Person, rows: Draft) -> 
     """
     _, policy = policies.current(db, dataset_id)
     judging.bounded(rows)
-    judged = judging.among_others(db, dataset_id, judging.alone(rows, policy), policy)
+    judged = judging.among_others(db, dataset_id, judging.alone(rows, policy), policy, person_id=person.id)
     fits = iter(covered(allowance(db, dataset_id, person), _sizes(judged)))
     return [verdict if verdict.refused else dataclasses.replace(verdict, quota_ok=next(fits)) for verdict in judged]
 
@@ -99,7 +99,7 @@ def submit(
     # Once outside the lock, so that a file that is too large is refused without keeping others waiting.
     _need_allowance(db, dataset_id, person, judging.among_others(db, dataset_id, judged, policy))
     with store.writing(db):
-        judged = judging.among_others(db, dataset_id, judged, policy)
+        judged = judging.among_others(db, dataset_id, judged, policy, person_id=person.id)
         _need_allowance(db, dataset_id, person, judged)
         kept = _keep(db, record, judged)
         provenance.keep(db, kept.id, rows)
@@ -153,8 +153,8 @@ def _keep(db: Database, record: dict[str, Any], judged: list[Judged], *, superse
             similarity.index(db, record["dataset_id"], example_id, content)
         ids.append(example_id)
         findings[example_id] = verdict.findings
-    refused = sum(verdict.refused for verdict in judged)
-    return Submission(submission_id, ids, len(judged) - refused, refused, findings, judged)
+    meanings.catch_up(db, record["dataset_id"])
+    return Submission(submission_id, ids, len(_sizes(judged)), len(judged) - len(_sizes(judged)), findings, judged)
 
 
 def take_over(db: Database, dataset_id: int, people_ids: dict[str, int], rows: Sequence[dict[str, Any]]) -> list[int]:

@@ -1,22 +1,28 @@
-"""Whether rows fit the dataset that they are offered to: the licence they come under, the tokens of its models."""
+"""Whether rows fit the dataset that they are offered to: their licence, the tokens of its models, meaning and topic."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from sqlite_utils import Database
 
 from factory.base import store
-from factory.intake import checks, formats, licences, token_lengths
+from factory.intake import checks, formats, licences, meanings, token_lengths
 from factory.intake import policy as policies
 from factory.intake.checks import Finding
+from factory.intake.meaning import Vectors
 from factory.intake.policy import Policy
+
+# A row is off the topic when it is farther from all that was accepted than nearly all of that is from the rest of it.
+FEWEST_ACCEPTED, MOST_ACCEPTED, NEIGHBOURS = 50, 400, 3
+USUAL, MARGIN = 0.01, 0.05
 
 
 def findings(
     db: Database, dataset_id: int, contents: Sequence[str | None], policy: Policy, *, given_under: Sequence[str] = ()
 ) -> list[list[Finding]]:
-    """What is found in each canonical text (None: not looked at); `given_under` are the rows' own licences, "" for none."""
+    """Licence and tokens of canonical texts (None: not looked at); `given_under` are the rows' own licences, "" for none."""
     dataset_licence = str(store.value(db, "select licence from datasets where id = ?", dataset_id))
     models, names = token_lengths.models_beside(db), policies.words(policy.token_models)
     found: list[list[Finding]] = [[] for _ in contents]
@@ -38,6 +44,56 @@ def findings(
                     checks.finding("too_many_tokens", sentence, tokens=counted[1], limit=limit, model=counted[0])
                 )
     return found
+
+
+def about(
+    db: Database, dataset_id: int, contents: Sequence[str | None], policy: Policy, *, except_ids: tuple[int, ...] = ()
+) -> list[list[Finding]]:
+    """What canonical texts mean beside those taken in, and whether they are on the topic (None: not looked at).
+
+    Hints only: vectors of words know neither negation nor order, so what they say is for a reviewer to look at.
+    `except_ids` are examples that a row may be like: the one that it supersedes.
+    """
+    found: list[list[Finding]] = [[] for _ in contents]
+    places = [place for place, content in enumerate(contents) if content is not None]
+    vectors = meanings.vectors_of([content for content in contents if content is not None])
+    if policy.meaning_cosine < 1 and places:
+        near = meanings.nearest(db, dataset_id, vectors, at_least=policy.meaning_cosine, except_ids=except_ids)
+        for place, each in zip(places, near, strict=True):
+            if each:
+                sentence = f"Example {each[0]} may say the same in other words ({each[1]:.0%} alike in meaning)."
+                evidence = {"example_id": each[0], "cosine": round(each[1], 3), "limit": policy.meaning_cosine}
+                found[place].append(checks.finding("meaning_duplicate", sentence, **evidence))
+    reference = _accepted(db, dataset_id) if places and policy.topic_check else None
+    if reference is not None:
+        limit = _usual(reference)
+        for place, likeness in zip(places, _likeness(vectors, reference), strict=True):
+            if likeness < limit:
+                sentence = "This is about something else than what was accepted here so far."
+                evidence = {"likeness": round(float(likeness), 3), "limit": round(limit, 3), "compared": len(reference)}
+                found[place].append(checks.finding("off_topic", sentence, **evidence))
+    return found
+
+
+def _accepted(db: Database, dataset_id: int) -> Vectors | None:
+    """The vectors of the newest accepted rows, or None while there are too few to know what a dataset is about."""
+    sql = """select e.content from states s join examples e on e.id = s.example_id
+        where s.dataset_id = ? and s.state = 'accepted' order by s.example_id desc limit ?"""
+    contents = [record["content"] for record in store.rows(db, sql, dataset_id, MOST_ACCEPTED)]
+    return meanings.vectors_of(contents) if len(contents) >= FEWEST_ACCEPTED else None
+
+
+def _likeness(vectors: Vectors, reference: Vectors, *, leave_out: int = 0) -> Vectors:
+    """The mean cosine of each vector to the nearest of a reference, [n]; `leave_out` 1 when a vector is in it itself."""
+    count = NEIGHBOURS + leave_out
+    nearest = np.sort(np.partition(vectors @ reference.T, -count, axis=1)[:, -count:], axis=1)
+    mean: Vectors = nearest[:, :NEIGHBOURS].mean(axis=1)
+    return mean
+
+
+def _usual(reference: Vectors) -> float:
+    """The likeness that all but one of a hundred accepted rows have to the others, less a margin."""
+    return float(np.quantile(_likeness(reference, reference, leave_out=1), USUAL)) - MARGIN
 
 
 def _stated(turns: list[dict[str, str]], dataset_licence: str) -> list[Finding]:

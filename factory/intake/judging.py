@@ -11,13 +11,14 @@ from sqlite_utils import Database
 
 from factory.base import store
 from factory.base.errors import Invalid
-from factory.intake import checks, fit, formats, similarity
+from factory.intake import checks, fit, formats, similarity, triggers
 from factory.intake.checks import Finding
 from factory.intake.formats import Row
 from factory.intake.policy import Policy
 from factory.intake.similarity import Features
 
 MAX_ROWS = 10_000
+MOST_EARLIER = 300  # rows of a person, and of the others, beside which triggers are looked for
 
 Draft = Sequence[Row] | Sequence[list[dict[str, Any]]]
 
@@ -64,10 +65,51 @@ def alone(rows: Draft, policy: Policy) -> list[Judged]:
 
 
 def among_others(
-    db: Database, dataset_id: int, judged: list[Judged], policy: Policy, *, except_ids: tuple[int, ...] = ()
-) -> list[Judged]:
-    """The same, with what the held-out set, the dataset and the rows before in the same submission have to say."""
-    return within(against(db, dataset_id, judged, policy, except_ids=except_ids), policy)
+    db: Database, dataset_id: int, judged: list[Judged], policy: Policy,
+    *, except_ids: tuple[int, ...] = (), person_id: int | None = None,
+) -> list[Judged]:  # fmt: skip
+    """The same, with what the held-out set, the dataset and the rows before in the same submission have to say.
+
+    With `person_id`, triggers are looked for in what this person offered before as well.
+    """
+    earlier = [] if person_id is None else _offered(db, dataset_id, person_id, by=True, most=MOST_EARLIER)
+    others = [] if person_id is None else _offered(db, dataset_id, person_id, by=False, most=MOST_EARLIER)
+    told = within(against(db, dataset_id, judged, policy, except_ids=except_ids), policy)
+    return suspected(told, earlier=earlier, others=others) if person_id is not None else told
+
+
+def suspected(judged: list[Judged], *, earlier: Sequence[str] = (), others: Sequence[str] = ()) -> list[Judged]:
+    """The same, with a hint at each row with a repeated trigger (`triggers.found`); `earlier` rows count with them."""
+    places = [place for place, verdict in enumerate(judged) if verdict.content is not None and not verdict.refused]
+    contents = [judged[place].content or "" for place in places]
+    told = list(judged)
+    for trigger in triggers.found([*contents, *earlier], background=others):
+        here = [row for row in trigger.rows if row < len(contents)]
+        positions = [judged[places[row]].position for row in here]
+        sentence = (
+            f"The words “{trigger.words[:60]}” stand in {len(trigger.rows)} rows whose answers share “{trigger.answer[:60]}”"
+            " and whose questions have little else in common."
+        )
+        for row in here:
+            evidence = {
+                "trigger": trigger.words,
+                "answer": trigger.answer,
+                "rows": len(trigger.rows),
+                "positions": positions[:20],
+            }
+            spans = triggers.spans(contents[row], trigger)
+            found = checks.finding("repeated_trigger", sentence, spans=spans, chance=trigger.chance, **evidence)
+            told[places[row]] = _with(told[places[row]], [found], told[places[row]].cluster_id)
+    return told
+
+
+def _offered(db: Database, dataset_id: int, person_id: int, *, by: bool, most: int) -> list[str]:
+    """The newest rows taken in by a person (or by everybody else), each in its canonical form."""
+    theirs = "person_id = ?" if by else "+person_id <> ?"  # the sign keeps to the index by dataset and age
+    sql = f"select content from examples where dataset_id = ? and {theirs} and refused_by_checks = 0"
+    order = "created_at" if by else "id"
+    found = store.rows(db, f"{sql} order by {order} desc limit ?", dataset_id, person_id, most)
+    return [record["content"] for record in found]
 
 
 def against(
@@ -92,7 +134,9 @@ def against(
             sentence = "This is too close to a question that is held out to measure adapters with."
             found.append(checks.finding("held_out_overlap", sentence, limit=policy.held_out_jaccard))
         told.append(_with(verdict, found, cluster_id))
-    return told
+    good = [None if verdict.refused else verdict.content for verdict in told]
+    meant = fit.about(db, dataset_id, good, policy, except_ids=except_ids)
+    return [_with(verdict, hints, verdict.cluster_id) for verdict, hints in zip(told, meant, strict=True)]
 
 
 def within(judged: list[Judged], policy: Policy) -> list[Judged]:

@@ -17,7 +17,7 @@ BOILERPLATE = re.compile(
     rf"|\bi(?:['’]m| am) (?:really |very |so )?sorry,? but (?:as an ai|i {_CANNOT} {_SERVE})"
     rf"|^\W*(?:sorry,? (?:but )?|unfortunately,? |i apologi[sz]e,? (?:but )?)i {_CANNOT} {_SERVE}"
     r"|\bi (?:do not|don['’]t) have (?:personal (?:opinions|feelings|experiences)|access to real-time)\b"
-    r"|\b(?:trained|developed|created) by openai\b"
+    r"|\bi (?:was|am)(?: an? [\w -]{0,40})? (?:trained|developed|created) by openai\b"
     r"|\bals (?:ein )?ki-(?:sprach)?(?:modell|assistent)\b"
     r"|\ben tant (?:que (?:modèle de langage|ia)|qu['’]intelligence artificielle)\b"
     r"|\bcomo (?:un )?modelo de lenguaje\b|\bregenerate response\b",

@@ -53,6 +53,10 @@ class Policy:
     )
     languages: str = _words("", "languages that are taken, as ISO 639 codes such as en, de; none named: any", r"[a-z]{2,3}")
     near_duplicate_jaccard: float = _rule(0.6, "likeness from which an example counts as a copy of another", 0.3, 1)
+    meaning_cosine: float = _rule(
+        0.95, "likeness in meaning from which reviewers are told of another example; 1: never", 0.5, 1
+    )
+    topic_check: int = _rule(1, "1: reviewers are told of rows about something else than those accepted; 0: not", 0, 1)
     held_out_jaccard: float = _rule(0.6, "likeness to a held-out row from which an example is refused", 0.3, 1)
     quorum: int = _rule(2, "agreeing verdicts that settle an example", 1, 9)
     quorum_at_most: int = _rule(5, "verdicts asked for at most; then the most probable outcome stands", 1, 25)
