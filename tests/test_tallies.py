@@ -181,3 +181,22 @@ def test_earnings_are_what_the_ledger_says(db: Database) -> None:
     assert leaderboards.credits_by_person(db, dataset_id=dataset_id, since=0.0) == {author: paid}
     ledger.counter(db, transaction, person=people.maintainer(db), reason="a mistake")
     assert leaderboards.credits_by_person(db) == {author: 0}
+
+
+def test_withdrawn_rows_of_versions_are_what_withdrawals_say(db: Database) -> None:
+    owner = rows.person(db, "owner")
+    dataset_id, policy_id = rows.dataset(db, owner)
+    taken = [rows.example(db, dataset_id, owner, f"word {n}") for n in range(4)]
+    withdraw = {"person_id": owner, "reason": "r", "at": 9.0}
+    store.insert(db, "withdrawals", {"example_id": taken[0], **withdraw})  # before it was frozen, as an import may have it
+    first = rows.version(db, dataset_id, policy_id, taken, owner=owner)
+    second = rows.version(db, dataset_id, policy_id, taken[2:], owner=owner)
+    store.insert(db, "withdrawals", {"example_id": taken[2], **withdraw})
+    found = store.rows(db, "select version_id, example_id from withdrawn_rows order by 1, 2")
+    plain = "select version_id, example_id from version_rows natural join (select example_id from withdrawals) order by 1, 2"
+    assert found == store.rows(db, plain)
+    assert [(one["version_id"], one["example_id"]) for one in found] == [
+        (first, taken[0]),
+        (first, taken[2]),
+        (second, taken[2]),
+    ]

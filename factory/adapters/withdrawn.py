@@ -6,6 +6,7 @@ instead: here is which row each adapter saw, and how many of these were withdraw
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def of_adapter(db: Database, adapter_id: int) -> dict[str, Any]:
     gone = store.rows(
         db,
         f"select distinct e.content_hash, e.person_id, w.at, coalesce(w.at < u.started_at, 0) as before"
-        f" from {RUN_VERSIONS} rv join runs u on u.id = rv.run_id join version_rows r on r.version_id = rv.version_id"
+        f" from {RUN_VERSIONS} rv join runs u on u.id = rv.run_id join withdrawn_rows r on r.version_id = rv.version_id"
         " join withdrawals w on w.example_id = r.example_id join examples e on e.id = r.example_id"
         " where rv.run_id = ? order by e.content_hash",
         run_id,
@@ -102,18 +103,19 @@ def in_words(rows: int, of: int, before: int = 0) -> str:
 
 
 def marks(db: Database, adapter_ids: Sequence[int]) -> dict[int, int]:
-    """Of these adapters, those with withdrawn rows: adapter id to how many. One query."""
+    """Of these adapters, those with withdrawn rows: adapter id to how many."""
     if not adapter_ids:
         return {}
-    places = ", ".join("?" for _ in adapter_ids)
-    found = store.rows(
+    trained = store.rows(
         db,
-        f"select a.id, count(distinct w.example_id) as rows from adapters a join {RUN_VERSIONS} rv on rv.run_id = a.run_id"
-        " join dataset_versions v on v.id = rv.version_id join version_rows r on r.version_id = v.id"
-        f" join withdrawals w on w.example_id = r.example_id where a.id in ({places}) group by a.id",
-        *adapter_ids,
+        "select a.id, json_group_array(rv.version_id) as versions from adapters a"
+        f" join {RUN_VERSIONS} rv on rv.run_id = a.run_id where a.id in (select value from json_each(?)) group by a.id",
+        json.dumps(list(adapter_ids)),
     )
-    return {row["id"]: row["rows"] for row in found}
+    # Many adapters are trained on the same versions: what was withdrawn of those is counted once.
+    counted = "select count(distinct example_id) from withdrawn_rows where version_id in (select value from json_each(?))"
+    rows = {one["versions"]: int(store.value(db, counted, one["versions"])) for one in trained}
+    return {one["id"]: rows[one["versions"]] for one in trained if rows[one["versions"]]}
 
 
 def of_person(db: Database, person_id: int, *, dataset_id: int | None = None) -> list[dict[str, Any]]:

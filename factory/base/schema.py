@@ -44,6 +44,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "0041_bounties": ("pot_gifts", "bounties", "bounty_rows", "bounty_ends"),
     "0038_words": (),
     "0020_meanings": (),
+    "0039_withdrawn_rows": (),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))

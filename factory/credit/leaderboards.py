@@ -38,11 +38,13 @@ def contributors(
     1970) only who submitted or earned after it is listed, with `submitted`, `refused`, `waiting` and the credits of that
     time; rank and standing stay what they are. `limit` and `offset` cut a page out of the list.
     """
-    placed = list(enumerate(standing.order(db, dataset_id, ties=credits_by_person(db, dataset_id=dataset_id)), start=1))
+    board = standing.order(db, dataset_id, ties=credits_by_person(db, dataset_id=dataset_id))
+    places: Sequence[int] = range(len(board))
     if since is not None:
         active = _active(db, dataset_id, since)
-        placed = [place for place in placed if place[1][0] in active]
-    return _described(db, placed[offset : None if limit is None else offset + limit], dataset_id, since)
+        places = [place for place in places if board[place][0] in active]
+    chosen = places[offset : None if limit is None else offset + limit]
+    return _described(db, [(place + 1, board[place]) for place in chosen], dataset_id, since)
 
 
 def how_many_contributors(db: Database, *, dataset_id: int | None = None, since: float | None = None) -> int:
@@ -54,7 +56,7 @@ def how_many_contributors(db: Database, *, dataset_id: int | None = None, since:
 
 
 def _described(
-    db: Database, placed: Sequence[tuple[int, tuple[int, standing.Standing]]], dataset_id: int | None, since: float | None
+    db: Database, placed: Sequence[tuple[int, tuple[int, standing.Sums]]], dataset_id: int | None, since: float | None
 ) -> list[dict[str, Any]]:
     ids = [person_id for _, (person_id, _) in placed]
     who, earned = standing.offered(db, ids, dataset_id), credits_by_person(db, dataset_id=dataset_id, since=since)
@@ -73,7 +75,8 @@ def _described(
             "micro_credits": earned.get(person_id, 0),
             "last_at": who[person_id]["last_at"],
         }
-        for rank, (person_id, one) in placed
+        for rank, (person_id, sums) in placed
+        for one in [standing.made_of(sums)]
     ]
 
 

@@ -44,7 +44,7 @@ def open_appeals(db: Database, dataset_id: int, *, reviewer: Person) -> list[dic
         db,
         """select a.id as appeal_id, a.example_id, e.content, a.words, a.at, s.reason,
             (select group_concat(note, ' ') from verdicts v where v.example_id = e.id and note <> '') as notes
-        from appeals a join examples e on e.id = a.example_id join example_states s on s.example_id = e.id
+        from appeals a cross join examples e on e.id = a.example_id join example_states s on s.example_id = e.id
         where a.answer is null and e.dataset_id = :dataset_id and a.person_id <> :me and s.state in ('rejected', 'returned')
             and not exists (select 1 from verdicts where example_id = e.id and reviewer_id = :me)
             and not exists (select 1 from gold_verdicts where example_id = e.id and reviewer_id = :me)

@@ -154,7 +154,8 @@ def open_disputes(db: Database, *, reviewer: Person, dataset_id: int | None = No
     found = store.rows(
         db,
         """select x.id as dispute_id, g.example_id, e.content, g.decision as said, g.expected, x.words, x.at
-        from gold_disputes x join gold_verdicts g on g.id = x.gold_verdict_id join examples e on e.id = g.example_id
+        from gold_disputes x cross join gold_verdicts g on g.id = x.gold_verdict_id cross join examples e
+            on e.id = g.example_id
         where x.answer is null and (:dataset_id is null or e.dataset_id = :dataset_id) and e.person_id <> :me
             and not exists (select 1 from verdicts v where v.example_id = e.id and v.reviewer_id = :me)
             and not exists (select 1 from gold_verdicts o where o.example_id = e.id and o.reviewer_id = :me)
