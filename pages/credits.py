@@ -33,7 +33,7 @@ def statement(db, person) -> None:
             "when": [frame.moment(r["at"]) for r in rows],
             "credits": [r["credits"] for r in rows],
             "balance": [r["balance"] for r in rows],
-            "adapter": [r["adapter"] for r in rows],
+            "adapter": [r["adapter"] or "" for r in rows],
             "what": [WHAT.get(r["kind"], r["kind"]) for r in rows],
             "data": [f"{r['dataset']} v{r['version']}" if r["dataset"] else "" for r in rows],
             "my rows": [r["rows"] for r in rows],
