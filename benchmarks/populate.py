@@ -52,7 +52,7 @@ class World:
     policies: dict[int, int] = field(default_factory=dict)
     held_out: dict[int, tuple[int, str]] = field(default_factory=dict)
     recent: dict[int, list[tuple[int, str, str]]] = field(default_factory=dict)  # dataset: what may be nearly repeated
-    accepted: dict[int, list[tuple[float, int, str]]] = field(default_factory=dict)  # dataset: decided at, id, hash
+    accepted: dict[int, list[tuple[float, float, int, str]]] = field(default_factory=dict)  # from, until, id, hash
     buckets: dict[int, list[np.ndarray]] = field(default_factory=dict)
     indexed: dict[int, list[np.ndarray]] = field(default_factory=dict)
     verdicts: int = 0
@@ -260,10 +260,12 @@ def judge(world: World, batch: Batch, example: tuple[int, int, int, str, float])
         if answer == "overturned":
             decision, moment = "accepted", min(moment + 2 * DAY, world.until)
             batch.decisions.append((example_id, decision, "appeal", None, "[]", moment))
+    until = None
     if draw.random() < WITHDRAWN:
-        batch.withdrawals.append((example_id, person_id, "withdrawn by its author", min(moment + 3 * DAY, world.until)))
-    elif decision == "accepted":
-        world.accepted[dataset_id].append((moment, example_id, digest))
+        until = min(moment + draw.uniform(3, 300) * DAY, world.until)
+        batch.withdrawals.append((example_id, person_id, "withdrawn by its author", until))
+    if decision == "accepted":
+        world.accepted[dataset_id].append((moment, until or world.until + 1, example_id, digest))
         if draw.random() < 0.03 and len(others) == 6 and not store_has_gold(batch, example_id):
             word = draw.choices(("accept", "reject"), (9, 1))[0]
             batch.gold.append(
@@ -299,7 +301,9 @@ def index(world: World) -> int:
 
 def freeze(world: World, dataset_id: int, number: int, moment: float) -> int | None:
     """The version that a dataset had at a moment; its id, None where nothing was accepted by then."""
-    rows = sorted((example_id, digest) for at, example_id, digest in world.accepted[dataset_id] if at <= moment)
+    rows = sorted(
+        (example_id, digest) for at, until, example_id, digest in world.accepted[dataset_id] if at <= moment < until
+    )
     if not rows:
         return None
     hashes = [digest for _, digest in rows]

@@ -86,11 +86,11 @@ def visitors(settings: Settings) -> dict[str, str]:
 def pages(settings: Settings, *, quick: bool) -> dict[str, Any]:
     """Every page and important tab: its server and processor time, the slowest, errors shown, and the app's memory."""
     rounds, found, errors = 2 if quick else 20, dict[str, dict[str, float]](), dict[str, list[str]]()
-    names = visitors(settings)
-    with visits.served(settings.home, 8567) as app:
+    names, port = visitors(settings), visits.free_port()
+    with visits.served(settings.home, port) as app:
         for role, address in ((role, address) for role, addresses in PAGES.items() for address in addresses):
             page, _, query = address.partition("?")
-            with visits.signed_in(settings, 8567, names[role]) as browser:
+            with visits.signed_in(settings, port, names[role]) as browser:
                 visits.visit(browser, page, query)
                 before = visits.busy(app)
                 taken = [visits.visit(browser, page, query) for _ in range(rounds)]
