@@ -85,6 +85,13 @@ def test_a_conversation_written_out_as_text_is_read(text: str) -> None:
     assert rows(json.dumps({"text": text}), "a.jsonl") == [PAIR]
 
 
+def test_plain_text_beside_a_title_is_not_certain_and_the_title_is_suggested_as_the_question() -> None:
+    found = look(json.dumps({"title": "Which port?", "text": "Port 22 is what ssh listens on."}), "a.jsonl")
+    assert (found.shape, found.certain, found.mapping) == ("", False, Mapping(question="title", answer="text"))
+    alone = look(json.dumps({"text": "Port 22 is what ssh listens on."}), "a.jsonl")
+    assert (alone.certain, alone.mapping, "drafts" in alone.why) == (False, None, True)
+
+
 def test_a_plain_text_in_a_row_is_no_conversation_and_says_so() -> None:
     assert "plain text" in rows(json.dumps({"text": "Port 22."}) + '\n{"text": "Q: a\\nA: b"}', "a.jsonl")[0]
 

@@ -34,6 +34,7 @@ from factory.intake.columns import FORMATS as FORMATS
 from factory.intake.packing import Member, Source
 from factory.intake.provenance import Place
 from factory.intake.records import Record, listed
+from factory.intake.transcripts import turns_in
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 LICENCE = ("licence", "license")  # columns that say under what a row is given
@@ -175,13 +176,10 @@ def _certainty(
         return "mapped", shapes, not wrong, " ".join(wrong)
     if not rows:
         return "", [], True, ""
+    if shape == "text" and not any(turns_in(str(row.get("text"))) for row in rows[:FIRST_ROWS]):
+        return "", [], False, "The column text holds no question; say which one does, or send a .txt file to make drafts of."
     if not shape:
-        return (
-            "",
-            [],
-            False,
-            f"The columns are {', '.join(columns[:12]) or 'none'}; say which is the question and which the answer.",
-        )
+        return "", [], False, f"The columns are {listed(columns)}; say which is the question and which the answer."
     if first[shape] < len(rows):
         return shape, shapes, False, "Not all rows have the same columns; look at the rows below."
     if len(shapes) > 1:
