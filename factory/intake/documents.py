@@ -17,7 +17,7 @@ from factory.intake import containers, decoding, packing, sandbox
 from factory.intake.packing import BROKEN, Member, Source
 from factory.intake.provenance import MAX_PASSAGE, Place
 
-MAX_CHARACTERS = 4_000_000
+MAX_CHARACTERS = 1_000_000
 UNIT = {"markdown": "line", "txt": "line", "docx": "paragraph", "pdf": "page"}
 TEXT_OF_WORD = "word/document.xml"
 MAX_XML = 32 * 2**20
@@ -88,7 +88,7 @@ def _markdown_headings(text: str) -> list[tuple[int, int, str]]:
     """The headings of a Markdown text, those in code left out; only blocks are looked at, so it takes no long time."""
     from markdown_it import MarkdownIt
 
-    reader = MarkdownIt("commonmark")
+    reader = MarkdownIt("commonmark").disable("reference")  # a file of nothing else would take very long
     reader.core.ruler.enableOnly(["normalize", "block"])
     tokens = reader.parse(text)
     found = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -76,34 +77,31 @@ def proposals(source: Source, *, name: str, settings: Settings, encoding: str = 
 
 
 _Draft = tuple[str, str, int, int, str]  # kind, question, start, end, answer
+_Heading = tuple[int, int, str]  # first character, the one after it, words
 
 
 def _drafts(document: Document) -> Iterator[_Draft]:
     """Pairs where the text has them; sections and passages for all that stands between."""
     text, at = document.text, 0
-    headings = [begins for begins, _, _ in _headings(document)]
-    for start, end, question, answer in transcripts.pairs_in(text, headings):
-        yield from _between(document, at, start)
+    headings = list(_headings(document))
+    for start, end, question, answer in transcripts.pairs_in(text, [begins for begins, _, _ in headings]):
+        yield from _between(text, headings, at, start)
         yield "pair", question, start, end, answer
         at = end
-    yield from _between(document, at, len(text))
+    yield from _between(text, headings, at, len(text))
 
 
-def _between(document: Document, start: int, end: int) -> Iterator[_Draft]:
+def _between(text: str, headings: list[_Heading], start: int, end: int) -> Iterator[_Draft]:
     """The sections and passages in a stretch of the text in which no pair stands."""
-    at, heading = start, ""
-    for begins, after, words in _headings(document):
-        if begins < start:
-            heading = words if after <= start else heading
-            continue
-        if begins >= end:
-            break
-        yield from _section(document.text, at, begins, heading)
+    first = bisect_left(headings, (start, 0, ""))
+    at, heading = start, headings[first - 1][2] if first else ""
+    for begins, after, words in headings[first : bisect_left(headings, (end, 0, ""))]:
+        yield from _section(text, at, begins, heading)
         at, heading = min(after, end), words
-    yield from _section(document.text, at, end, heading)
+    yield from _section(text, at, end, heading)
 
 
-def _headings(document: Document) -> Iterator[tuple[int, int, str]]:
+def _headings(document: Document) -> Iterator[_Heading]:
     """Each heading's first character, the one after it, and its words with those of the headings above it."""
     lines = _line_starts(document.text)
     above: list[tuple[int, str]] = []
