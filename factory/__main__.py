@@ -323,6 +323,7 @@ def _results(commands: Commands) -> None:
     board = _leaf(commands, "leaderboard", "results:leaderboard", "rank contributors, datasets or adapters")
     board.add_argument("of", nargs="?", choices=("contributors", "datasets", "adapters"), default="contributors")
     board.add_argument("--dataset", metavar="SLUG", help="contributors to this dataset only")
+    board.add_argument("--why", metavar="NAME", help="why this contributor ranks where they do, in numbers")
 
 
 def main(words: Sequence[str] | None = None) -> int:

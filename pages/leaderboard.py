@@ -1,21 +1,18 @@
 """Leaderboards: people by accepted and useful work, datasets, adapters. Every number is a query of this moment."""
 
-from collections import defaultdict
-
-import pandas as pd
 import streamlit as st
 
 from factory import charts
 from factory.credit import leaderboards
 from factory.intake import datasets
 from pages import frame
-from pages.parts import boards
+from pages.parts import boards, ranking
 
 RULE = (
     "Ranked by what the acceptance rate proves with 95% certainty, near-duplicates counted once: not by volume. "
     "Below ten decisions a rank is provisional and stands under the others; credits break ties."
 )
-PER_PAGE, MOVING = 50, 20
+PER_PAGE = 50
 PERIODS = {"all time": None, "90 days": 90, "30 days": 30, "7 days": 7}
 
 
@@ -38,15 +35,7 @@ def contributors(db) -> None:
     for row in rows:
         row["shown"] = frame.person_name({"name": row["person"], "is_demo": row["is_demo"]})
         row["not accepted"] = row["decided"] - row["accepted"]
-    keys = {"rank": "rank", "shown": "contributor", "lower": "standing", "accepted": "accepted", "decided": "decided",
-            "refused": "refused by checks", "credits": "credits", "provisional": "provisional"}  # fmt: skip
-    table = pd.DataFrame(rows)[list(keys)].rename(columns=keys).replace({"provisional": {1: "yes", 0: ""}})
-    config = {
-        "standing": st.column_config.ProgressColumn(min_value=0, max_value=1, format="%.3f"),
-        "credits": st.column_config.NumberColumn(format="%.2f"),
-    }
-    st.dataframe(table, hide_index=True, column_config=config)
-    boards.download(table, "contributors")
+    ranking.tables(rows)
     left, right = st.columns(2)
     left.markdown("**Acceptance rate with its 95% interval**")
     if shown := [r for r in rows if r["decided"]][:20]:
@@ -56,21 +45,8 @@ def contributors(db) -> None:
     right.markdown("**Where the rows went**")
     parts = {"accepted": "accepted", "not accepted by reviewers": "not accepted", "refused by checks": "refused"}
     right.plotly_chart(charts.bars(rows[:20], label="shown", values=parts, x="rows"), key="parts")
-    over_time(db, chosen or None, [r["person_id"] for r in rows])
-    names = {r["person_id"]: r["shown"] for r in rows}
-    who = st.selectbox("Why this rank", list(names), format_func=names.get, key="why")
-    for sentence in leaderboards.why(db, who, dataset_id=chosen or None)["sentences"]:
-        st.markdown(f"- {frame.plain(sentence)}")
-
-
-def over_time(db, dataset_id: int | None, ids: list[int]) -> None:
-    """How these people's ranks among each other moved, once there is more than one day to show."""
-    ranks = defaultdict(list)
-    for point in leaderboards.rank_over_time(db, dataset_id, among=ids[:MOVING]):
-        ranks[f"{point['person']} ({point['person_id']})"].append((frame.moment(point["at"]), point["rank"]))
-    if any(len(points) > 1 for points in ranks.values()):
-        st.markdown("**Rank over time, among those at the top of this page**")
-        st.plotly_chart(charts.bump(ranks), key="bump")
+    ranking.over_time(db, chosen or None, [r["person_id"] for r in rows])
+    ranking.why(db, chosen or None, {r["person_id"]: r["shown"] for r in rows})
 
 
 with frame.page("Leaderboard") as (db, person):

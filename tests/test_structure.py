@@ -33,9 +33,9 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",
     "adapters": "kept forgetting evaluation comparison reproduction talk chat try_it withdrawn cards exports",
-    "credit": "gradients attribution book freezes ledger leaderboards bounties rewards needs rounds verify",
+    "credit": "gradients attribution book freezes ledger leaderboards ranks bounties rewards needs rounds verify",
     "api": "caller limit shapes drafts queue routes versions tokens comparing review seen launch reproductions searching"
-    " withdrawing needing conduct holding own policies talking appealing reviewing",
+    " withdrawing needing conduct holding own policies talking appealing reviewing worth",
     "commands": "words house_words reviewing_words desk reviewing drafts"
     " people rows versions training queue launch tokens reproducing comparing seen"
     " search results house withdrawing needing conduct holding own policies",

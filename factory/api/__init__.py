@@ -37,6 +37,7 @@ from factory.api import (
     tokens,
     versions,
     withdrawing,
+    worth,
 )  # fmt: skip
 from factory.api.routes import routes
 from factory.base.errors import FactoryError, Invalid
@@ -87,7 +88,7 @@ def application(settings: Settings) -> FastAPI:
     made.include_router(routes, responses=REFUSALS)
     for more in (comparing, drafts, launch, review, searching, seen, tokens, versions, withdrawing, needing):
         made.include_router(more.routes, responses=REFUSALS)
-    for more in (appealing, reviewing, conduct, holding, own, policies, talking):
+    for more in (appealing, reviewing, conduct, holding, own, policies, talking, worth):
         made.include_router(more.routes, responses=REFUSALS)
     made.add_exception_handler(FactoryError, _refused)
     made.add_exception_handler(RequestValidationError, _not_understood)

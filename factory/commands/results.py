@@ -12,7 +12,7 @@ from factory.adapters import evaluation, exports, forgetting, kept, talk
 from factory.base import people
 from factory.base.errors import NotFound
 from factory.commands.desk import Desk, file_at, fraction_told, say
-from factory.credit import leaderboards, ledger
+from factory.credit import leaderboards, ledger, ranks
 from factory.intake import datasets
 from factory.terminal import table
 from factory.training import device, models, recipes
@@ -144,6 +144,8 @@ def credit_receipt(desk: Desk, arguments: argparse.Namespace) -> None:
 
 def leaderboard(desk: Desk, arguments: argparse.Namespace) -> None:
     """Rank contributors, datasets or adapters; nothing of it is stored."""
+    if arguments.why:
+        return _why(desk, arguments)
     if arguments.of == "contributors":
         dataset_id = datasets.get(desk.db, arguments.dataset)["id"] if arguments.dataset else None
         found = leaderboards.contributors(desk.db, dataset_id=dataset_id)
@@ -156,3 +158,12 @@ def leaderboard(desk: Desk, arguments: argparse.Namespace) -> None:
         columns = ["rank", "adapter", "slug", "version", "base", "gain_percent", "gain_low", "gain_high", "forgot_percent"]
         columns += ["minutes", "tokens", "energy_wh", "credits"]
     say(desk, found, table(found, columns) or "There is nothing to rank yet.")
+
+
+def _why(desk: Desk, arguments: argparse.Namespace) -> None:
+    dataset_id = datasets.get(desk.db, arguments.dataset)["id"] if arguments.dataset else None
+    found = ranks.explained(desk.db, people.get(desk.db, arguments.why).id, dataset_id=dataset_id)
+    ages = table(found["ages"], ["age", "accepted", "not_accepted", "each", "weight"])
+    beside = table(found["beside"], ["rank", "person", "lower", "rate", "accepted", "decided"])
+    parts = ["\n".join(found["sentences"]), ages, "\n".join(found["arithmetic"]), beside]
+    say(desk, found, "\n\n".join(part for part in parts if part))
