@@ -12,7 +12,7 @@ from pages.parts import boards, choice
 
 KEYS = {"rank": "rank", "shown": "contributor", "lower": "standing", "upper": "at most", "accepted": "accepted",
         "decided": "decided", "refused": "refused by checks", "credits": "credits"}  # fmt: skip
-MOVING = 20
+MOVING = 8  # lines that can still be told apart
 
 
 def config() -> dict:
@@ -20,6 +20,7 @@ def config() -> dict:
     number = st.column_config.NumberColumn
     return {
         "rank": number(width="small"),
+        "contributor": st.column_config.TextColumn(width="medium"),
         "standing": st.column_config.ProgressColumn(
             min_value=0, max_value=1, format="%.3f", help="The rate that is proven: the lower end of its 95% interval."
         ),
@@ -59,17 +60,16 @@ def why(db, dataset_id: int | None, names: dict[int, str]) -> None:
         st.markdown(f"- {frame.plain(sentence)}")
     if not told["ages"]:
         return
-    left, right = st.columns(2)
-    left.markdown("**Decisions by age, and what they weigh**")
+    st.markdown("**Decisions by age, and what they weigh**")
     keys = {"age": "decided", "accepted": "accepted", "not_accepted": "not accepted", "each": "weight of each",
             "weight": "weight"}  # fmt: skip
     shown = {name: st.column_config.NumberColumn(format="%.2f") for name in ("weight of each", "weight")}
-    left.dataframe(pd.DataFrame(told["ages"])[list(keys)].rename(columns=keys), hide_index=True, column_config=shown)
+    st.dataframe(pd.DataFrame(told["ages"])[list(keys)].rename(columns=keys), hide_index=True, column_config=shown)
     for sentence in told["arithmetic"]:
-        left.caption(frame.plain(sentence))
-    right.markdown("**The next above and below**")
+        st.caption(frame.plain(sentence))
+    st.markdown("**The next above and below**")
     beside = [
         {**one, "shown": frame.person_name({"name": one["person"], "is_demo": one["is_demo"]})} for one in told["beside"]
     ]
     columns = [key for key in KEYS if key in beside[0]]
-    right.dataframe(pd.DataFrame(beside)[columns].rename(columns=KEYS), hide_index=True, column_config=config())
+    st.dataframe(pd.DataFrame(beside)[columns].rename(columns=KEYS), hide_index=True, column_config=config())
