@@ -17,7 +17,10 @@ BY_FORM = (
     ("a UK national insurance number",
      re.compile(r"\b(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b"), ""),
     ("a French social security number",
-     re.compile(r"(?<![\w.])[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}(?![\w]|\.\d)"),
+     # not amid other numbers: one of a hundred rows of numbers would have its check digits right
+     re.compile(
+         r"(?<![\w.])(?<!\d[ ,])[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}(?!\w|[ .,]\d)"
+     ),
      "fr.nir"),
     ("a Spanish identity number", re.compile(r"(?<![\w.-])\d{8}-?[A-HJ-NP-TV-Z](?![\w-])"), "es.dni"),
     ("a Spanish identity number", re.compile(r"(?<![\w.-])[XYZ]-?\d{7}-?[A-HJ-NP-TV-Z](?![\w-])"), "es.nie"),
@@ -67,15 +70,17 @@ def spans(text: str) -> Iterator[tuple[str, int, int]]:
     """
     if not NUMBER.search(text):
         return
+    seen = set()
     for words, shape, module in BY_FORM:
         for match in shape.finditer(text):
             if _valid(module, match.group()):
+                seen.add(match.start())
                 yield words, match.start(), match.end()
     for match in LABEL.finditer(text):
         number = next(int(name[1:]) for name, value in match.groupdict().items() if name[0] == "l" and value)
         words, _, module = BY_LABEL[number]
         end = _longest(module, match["number"])
-        if end:
+        if end and match.start("number") not in seen:
             yield words, match.start("number"), match.start("number") + end
 
 

@@ -67,7 +67,7 @@ def pairs_in(text: str, stops: Sequence[int] = ()) -> list[tuple[int, int, str, 
     An answer goes on to the next question, or to the first of `stops`, the characters at which headings begin.
 
     >>> pairs_in("Intro.\\n\\nQ: One?\\nA: Yes.\\n\\nQ: Two?\\nA: No.")
-    [(8, 22, 'One?', 'Yes.'), (24, 37, 'Two?', 'No.')]
+    [(8, 23, 'One?', 'Yes.'), (25, 39, 'Two?', 'No.')]
     """
     marks = [mark for mark in _COMPILED[-1].finditer(text) if mark.lastindex in (2, 3)]
     found = []
