@@ -27,7 +27,7 @@ async def keep_a_worker() -> None:
     """Run the worker beside the app, and again when it ends; trainers are its children's children and outlive both."""
     while True:
         try:  # the worker ends when the pipe does, so that it outlives this process by no more than a moment
-            command = (sys.executable, "-m", "factory", "worker", "--beside-app")
+            command = (sys.executable, "-m", "factory", "worker", "--beside-app", "--in-turn")
             worker = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
         except OSError as problem:
             print(f"The worker could not be started ({problem}); the next try is in ten seconds.", flush=True)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import yaml
@@ -207,7 +207,9 @@ def worker(desk: Desk, arguments: argparse.Namespace) -> None:
 
 
 def _stop_at_the_end_of_stdin(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    with suppress(OSError):  # not through sys.stdin: a thread that waits in its buffer is an error when Python ends
+        while os.read(0, 4096):
+            pass
     stop.set()
 
 
