@@ -180,3 +180,22 @@ def test_of_many_reviewers_each_example_is_dealt_to_some_and_in_time_to_all(db: 
         db.execute("update waiting_examples set since = since - ?", [7 * 86400])
     assert queued(db, dataset_id, crowd[1]) >= ids - {one for one in ids if one in hands[0]}
     assert deals.active(db) == 24
+
+
+def test_ones_own_first_verdict_takes_nothing_out_of_ones_queue(db: Database, house: tuple[int, Person]) -> None:
+    dataset_id, _ = house
+    before = offer(db, dataset_id, people.create(db, "before"), 9, 500)
+    with store.writing(db):
+        for number, example_id in enumerate(before):
+            judge = both(db, f"judge{number}")
+            record = {"example_id": example_id, "reviewer_id": judge.id, "decision": "accept", "at": store.now()}
+            store.insert(db, "verdicts", record)
+    ids = offer(db, dataset_id, people.create(db, "author"), 40, 0)
+    newcomer = both(db, "newcomer")
+    hand = queued(db, dataset_id, newcomer)
+    first, *others = sorted(hand & set(ids))
+    reviews.decide(db, first, reviewer=newcomer, decision="accept")
+    assert deals.active(db) == 10
+    assert queued(db, dataset_id, newcomer) == hand - {first}
+    for example_id in others:
+        reviews.decide(db, example_id, reviewer=newcomer, decision="accept")

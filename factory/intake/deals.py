@@ -42,14 +42,15 @@ def asked(drawn: float, *, share: float, waited_days: float, deadline_days: floa
     return drawn < share + (1 - share) * min(1.0, max(0.0, waited_days / patience))
 
 
-def active(db: Database) -> int:
-    """How many people gave a verdict within 14 days."""
+def active(db: Database, *, besides: int | None = None) -> int:
+    """How many people gave a verdict within 14 days; `besides` is somebody who is not counted."""
     since = store.now() - ACTIVE_DAYS * DAY_SECONDS
     return int(
         store.value(
             db,
             "select count(*) from (select person_id from roles where role in ('reviewer', 'admin') group by person_id) r"
-            " where exists (select 1 from verdicts where reviewer_id = r.person_id and at > ?)",
+            " where person_id is not ? and exists (select 1 from verdicts where reviewer_id = r.person_id and at > ?)",
+            besides,
             since,
         )
     )
@@ -73,7 +74,7 @@ def drawn(db: Database, kind: str, reviewer_id: int, example_id: int) -> float:
 
 def learn(db: Database, reviewer_id: int, policy: Policy) -> None:
     """Teach this connection the SQL function dealt(example_id, since) for one reviewer and one dataset's rules."""
-    share = part(active(db), at_most=policy.quorum_at_most)
+    share = part(active(db, besides=reviewer_id) + 1, at_most=policy.quorum_at_most)  # the first verdict changes no queue
     if share >= 1:
         db.conn.create_function("dealt", 2, lambda example_id, since: 1)
         return
@@ -91,8 +92,11 @@ def learn(db: Database, reviewer_id: int, policy: Policy) -> None:
 
 
 def need_dealt(db: Database, reviewer_id: int, example_id: int, since: float, policy: Policy) -> None:
-    """Raises NotAllowed where this reviewer is not asked about the example, so that nobody picks what they judge."""
-    share = part(active(db), at_most=policy.quorum_at_most)
+    """Raises NotAllowed where this reviewer is not asked about the example, so that nobody picks what they judge.
+
+    What was shown is taken: one more may have become active since.
+    """
+    share = part(active(db, besides=reviewer_id), at_most=policy.quorum_at_most)
     if share >= 1:
         return
     waited = (store.now() - since) / DAY_SECONDS

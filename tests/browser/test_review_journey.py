@@ -34,7 +34,7 @@ def rivers(workshop: Workshop) -> int:
     curator, author = account(workshop, "cora", "curator"), account(workshop, "arno", "contributor")
     others = [account(workshop, name, "reviewer") for name in ("otto", "olaf")]
     with store.connect(workshop.settings) as db:
-        policy = Policy(gold_share=0, near_duplicate_jaccard=0.95)
+        policy = Policy(gold_share=0, near_duplicate_jaccard=0.95, quorum_at_most=25)  # nothing is dealt out: all see all
         made = datasets.create(
             db, slug=SLUG, title="Rivers", purpose="Where rivers begin.", guidelines="One sentence. Name the place.",
             licence="CC0-1.0", owner=curator, policy=policy,
@@ -64,7 +64,7 @@ def offer(
 
 def gold_share(workshop: Workshop, dataset_id: int, share: float) -> None:
     with store.connect(workshop.settings) as db:
-        policy = Policy(gold_share=share, near_duplicate_jaccard=0.95)
+        policy = Policy(gold_share=share, near_duplicate_jaccard=0.95, quorum_at_most=25)
         datasets.set_policy(db, dataset_id, policy, person=account(workshop, "cora", "curator"))
 
 
