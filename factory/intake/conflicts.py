@@ -20,7 +20,7 @@ from factory.intake.standing import DAY_SECONDS, wilson_lower
 KINDS = {
     "mailbox": "Both accounts have the same e-mail address.",
     "address": "Both signed in from the same network address, which hardly anybody else uses.",
-    "alike": "Both offered nearly the same examples, several times.",
+    "alike": "The reviewer offered several examples that nearly repeat the author's.",
     "favours": "The one accepts the other's examples far more often than anybody else's, and than anybody else does.",
     "mutual": "Each accepts the other's examples far more often than others do.",
 }
@@ -142,12 +142,12 @@ def sweep(db: Database) -> int:
     among = """with one as ({}), few as (select shared from one group by shared having count(*) between 2 and {})
         select a.person_id as one, b.person_id as other, count(*) as times from few join one a on a.shared = few.shared
         join one b on b.shared = few.shared and b.person_id <> a.person_id group by 1, 2"""
-    offered = """select distinct cluster_id as shared, person_id from examples
-        where cluster_id in (select cluster_id from examples where cluster_id <> id)"""
+    copied = """select e.person_id as one, o.person_id as other, count(distinct e.cluster_id) as times from examples e
+        join examples o on o.id = e.cluster_id where e.cluster_id <> e.id and e.person_id <> o.person_id
+        group by 1, 2 having times >= ?"""
     found = {
         "mailbox": store.rows(db, among.format(shared, 1000)),
         "address": store.rows(db, among.format(signed, SHARED_BY_AT_MOST)),
-        "alike": [pair for pair in store.rows(db, among.format(offered, 50)) if pair["times"] >= SHARED_CLUSTERS],
     }
     written = 0
     with store.writing(db):
@@ -155,6 +155,9 @@ def sweep(db: Database) -> int:
             for pair in pairs:
                 for one, other in ((pair["one"], pair["other"]), (pair["other"], pair["one"])):
                     written += _write(db, one, other, kind, {"times": pair["times"]})
+        # one way only: else anybody could choose their judges by copying from those they do not want
+        for pair in store.rows(db, copied, SHARED_CLUSTERS):
+            written += _write(db, pair["one"], pair["other"], "alike", {"times": pair["times"]})
     return written
 
 
