@@ -215,9 +215,16 @@ def test_one_worker_an_installation_and_anybody_can_see_whether_it_lives(setting
 
 def test_a_worker_in_turn_takes_over_when_the_other_has_ended_and_leaves_when_it_is_told_to(settings: Settings) -> None:
     stops = [threading.Event() for _ in range(3)]
+    begun: list[int] = []  # what a worker does besides, it does in its turn only
+
+    def also(_: Settings, stop: threading.Event) -> None:
+        begun.append(stops.index(stop))
+
     first, second, third = (
         threading.Thread(
-            target=worker.work_forever, args=(settings,), kwargs={"poll_seconds": 0.05, "stop": stop, "in_turn": True}
+            target=worker.work_forever,
+            args=(settings,),
+            kwargs={"poll_seconds": 0.05, "stop": stop, "in_turn": True, "also": also},
         )
         for stop in stops
     )
@@ -228,10 +235,12 @@ def test_a_worker_in_turn_takes_over_when_the_other_has_ended_and_leaves_when_it
     stops[2].set()
     third.join(10)
     assert not third.is_alive()
+    assert begun == [0]
     stops[0].set()
     first.join(10)
     until(lambda: worker.alive(settings))
     assert second.is_alive()
+    until(lambda: begun == [0, 1])
     stops[1].set()
     second.join(10)
     assert not worker.alive(settings)

@@ -202,8 +202,7 @@ def worker(desk: Desk, arguments: argparse.Namespace) -> None:
     stop = threading.Event()
     if arguments.beside_app:
         threading.Thread(target=_stop_at_the_end_of_stdin, args=(stop,), daemon=True).start()
-    threading.Thread(target=rounds.forever, args=(desk.settings, stop), daemon=True).start()
-    workers.work_forever(desk.settings, stop=stop, in_turn=arguments.in_turn)
+    workers.work_forever(desk.settings, stop=stop, in_turn=arguments.in_turn, also=rounds.forever)
 
 
 def _stop_at_the_end_of_stdin(stop: threading.Event) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ TRAINER_NICENESS = 5  # pages and checks go first on a machine of two cores
 
 
 def work_forever(
-    settings: Settings, *, poll_seconds: float = 1.0, stop: threading.Event | None = None, in_turn: bool = False
-) -> None:
+    settings: Settings, *, poll_seconds: float = 1.0, stop: threading.Event | None = None, in_turn: bool = False,
+    also: Callable[[Settings, threading.Event], None] | None = None,
+) -> None:  # fmt: skip
     """Start trainers for queued runs, one at a time, until SIGTERM (or `stop`); trainers that run are left running.
 
-    Raises Conflict when this installation has a worker already; with `in_turn` it waits until that one has ended.
+    `also` goes on in a thread of its own from when this is the worker. Raises Conflict when this installation has a
+    worker already; with `in_turn` it waits until that one has ended.
     """
     stop = stop or threading.Event()
     if threading.current_thread() is threading.main_thread():
@@ -69,6 +71,8 @@ def work_forever(
     lock = FileLock(_lock(settings), timeout=-1 if in_turn else 2)  # two: `alive` holds it a moment
     try:
         with lock.acquire(cancel_check=stop.is_set), store.connect(settings) as db:
+            if also:
+                threading.Thread(target=also, args=(settings, stop), daemon=True).start()
             trainer: Trainer | None = None
             sights, rounds_at = watch.Sights(), 0.0
             while not stop.is_set():
@@ -131,13 +135,9 @@ def _took_its_leave(db: Database, settings: Settings, run: dict[str, Any], proce
     """A trainer ended. If it never claimed its run: one that was killed is started again, one that fell is not."""
     if process.returncode < 0:
         return  # by a signal, so not by the run's fault; it is still in the queue
-    words = runs.log_tail(settings, run["folder"], lines=1)
-    runs.abandon(
-        db,
-        run["id"],
-        f"Its trainer ended (code {process.returncode}) before it began: {words or 'no words'}",
-        attempt=run["attempts"],
-    )
+    words = runs.log_tail(settings, run["folder"], lines=1) or "no words"
+    words = f"Its trainer ended (code {process.returncode}) before it began: {words}"
+    runs.abandon(db, run["id"], words, attempt=run["attempts"])
 
 
 def start_trainer(settings: Settings, run: dict[str, Any]) -> subprocess.Popen[bytes]:
