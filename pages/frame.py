@@ -14,11 +14,11 @@ from factory.base.people import Person
 from factory.base.settings import load as settings
 from factory.intake import formats
 from factory.sign_in import COOKIE
-from pages.words import ago, count, credits, is_id, lasting, moment, person_name, plain
+from pages.words import ago, count, credits, is_id, lasting, moment, person_name, plain, short
 
 __all__ = [
     "Invalid", "ago", "conversation", "count", "credits", "done", "empty", "formats", "is_id", "lasting", "moment",
-    "page", "people", "person_name", "plain", "refuse", "say_what_was_done", "settings", "state", "store", "trying",
+    "page", "people", "person_name", "plain", "refuse", "say_what_was_done", "settings", "short", "state", "store", "trying",
     "visitor", "within",
 ]  # fmt: skip
 STATE_COLOURS = {

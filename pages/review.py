@@ -4,7 +4,7 @@ import streamlit as st
 
 from factory.intake import datasets, held, reviews
 from pages import frame
-from pages.parts import appeals, checks_of_mine, choice, compared, passage, timeline, verdict
+from pages.parts import appeals, checks_of_mine, choice, compared, evidence, passage, timeline, verdict
 
 ABOUT = "You judge the words, not the person: the author is hidden, and you are never shown your own."
 
@@ -54,6 +54,7 @@ def queue(db, person) -> None:
         passage.under(example["made_from"])
         for hint in example["hints"]:
             st.warning(frame.plain(hint["sentence"]), icon=":material/flag:")
+            evidence.places(example["messages"], hint["spans"])
         verdict.buttons(example, person, st.session_state["skipped"])
         about = {"show": "Report", "example": str(example["example_id"])}
         st.page_link("sanctions.py", label="Report this row to a moderator", icon=":material/flag:", query_params=about)

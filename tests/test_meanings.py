@@ -9,7 +9,7 @@ import pytest
 from sqlite_utils import Database
 
 from factory.base import people, store
-from factory.intake import contributions, datasets, fit, formats, meanings
+from factory.intake import contributions, datasets, fit, formats, meanings, reviews, timeline
 from factory.intake.policy import Policy
 
 THINGS = ["bread", "lamps", "boats", "clocks", "maps", "shoes", "kites", "ropes", "bells", "doors", "coins", "gates"]
@@ -60,6 +60,19 @@ def test_the_same_in_other_words_is_a_hint_that_names_the_example(db: Database, 
     assert hint.evidence["example_id"] == made.example_ids[7]
     assert hint.evidence["cosine"] >= 0.9
     assert not judged[0].refused
+
+
+def test_a_reviewer_reads_a_row_beside_what_it_says_in_other_words(db: Database, house: dict[str, Any]) -> None:
+    made = submitted(db, house, [row(number) for number in range(30)])
+    said_again = submitted(db, house, [other_words(7)]).example_ids[0]
+    judge = people.create(db, "judge", roles=("reviewer",))
+    assert reviews.neighbours(db, said_again, reviewer=judge) is None  # too few of the same word groups
+    beside = timeline.beside(db, said_again, reviewer=judge)
+    assert beside is not None
+    assert (beside["kind"], beside["example_id"]) == ("meaning", made.example_ids[7])
+    assert beside["cosine"] >= 0.9
+    contributions.withdraw(db, made.example_ids[7], person=house["ada"], reason="mine")
+    assert timeline.beside(db, said_again, reviewer=judge) is None
 
 
 def test_the_lookup_finds_what_an_exact_search_finds(db: Database, house: dict[str, Any]) -> None:

@@ -75,7 +75,8 @@ OPEN = """
 NEXT = "order by w.verdicts desc, w.likeness, w.example_id"
 SHOWN = """
     select e.id as example_id, e.dataset_id, e.content, e.created_at,
-        (select json_group_array(json_object('code', code, 'sentence', sentence)) from findings f
+        (select json_group_array(json_object('code', code, 'sentence', sentence,
+            'spans', json(coalesce(json_extract(evidence, '$.spans'), '[]')))) from findings f
          where f.example_id = e.id) as hints
     from examples e where e.id in (select value from json_each(?))
 """
@@ -87,8 +88,8 @@ def queue(db: Database, dataset_id: int, *, reviewer: Person, limit: int = 20) -
     Now and then the first is gold (see `gold.due`): settled already, and in nothing different from the others. What is in
     nobody's power to choose: of many reviewers each is dealt a part (see `deals`).
 
-    Dictionaries with example_id, dataset_id, content, messages, created_at, hints: findings that do not refuse, and
-    made_from: the passage of a document it comes from (`where`, `passage`), or None.
+    Dictionaries with example_id, dataset_id, content, messages, created_at, hints: findings that do not refuse
+    (code, sentence, spans), and made_from: the passage of a document it comes from (`where`, `passage`), or None.
     Raises NotAllowed without the role reviewer.
     """
     sanctions.may_review(db, reviewer)

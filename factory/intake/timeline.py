@@ -154,10 +154,11 @@ def judged_by(db: Database, reviewer: Person, *, limit: int = 20, offset: int = 
 
 
 def beside(db: Database, example_id: int, *, reviewer: Person) -> dict[str, Any] | None:
-    """What an example is best read beside: the version it mends, with why that came back, else the one most like it.
+    """What an example is best read beside: the version it mends, with why that came back, else what a check says it repeats
+    in other words, else the one most like it.
 
-    Keys: kind (former or nearest), example_id, jaccard (None for a former one), messages, notes (sentences on the former).
-    None when nothing is like it.
+    Keys: kind (former, meaning or nearest), example_id, jaccard (None but for the nearest), cosine (None but for meaning),
+    messages, notes (sentences on the former). None when nothing is like it.
     """
     people.need(reviewer, "reviewer")
     former = store.row(
@@ -167,7 +168,10 @@ def beside(db: Database, example_id: int, *, reviewer: Person) -> dict[str, Any]
     )
     if former is None:
         near = reviews.neighbours(db, example_id, reviewer=reviewer)
-        return {"kind": "nearest", "notes": [], **near} if near else None
+        meant = _meant(db, example_id)
+        if meant and not (near and near["example_id"] == meant["example_id"]):
+            return meant
+        return {"kind": "nearest", "cosine": None, "notes": [], **near} if near else None
     told = store.rows(
         db, "select reason, note from verdicts where example_id = ? and decision <> 'accept' order by id", former["id"]
     )
@@ -176,6 +180,25 @@ def beside(db: Database, example_id: int, *, reviewer: Person) -> dict[str, Any]
         "kind": "former",
         "example_id": former["id"],
         "jaccard": None,
+        "cosine": None,
         "messages": formats.messages(former["content"]),
         "notes": list(dict.fromkeys(notes)),
     }
+
+
+def _meant(db: Database, example_id: int) -> dict[str, Any] | None:
+    """What the checks found an example to say in other words, unless that is withdrawn or turned down by now."""
+    found = store.row(
+        db,
+        "select s.example_id, e.content, json_extract(f.evidence, '$.cosine') as cosine from findings f"
+        " join example_states s on s.example_id = json_extract(f.evidence, '$.example_id')"
+        " join examples e on e.id = s.example_id"
+        " where f.example_id = ? and f.code = 'meaning_duplicate' and s.state in ('accepted', 'waiting') limit 1",
+        example_id,
+    )
+    if found is None:
+        return None
+    return {
+        "kind": "meaning", "example_id": found["example_id"], "jaccard": None, "cosine": found["cosine"],
+        "messages": formats.messages(found["content"]), "notes": [],
+    }  # fmt: skip

@@ -34,7 +34,7 @@ def result(db, adapter) -> None:
                f"adapter is {sure} (paired bootstrap over rows).")  # fmt: skip
     st.caption(forgetting.in_words(forgetting.find(db, found["id"])))
     for sample in evaluation.generations_of(db, found["id"]):
-        with st.expander(frame.plain(sample["prompt"][:120]), expanded=sample["position"] == 0):
+        with st.expander(frame.short(sample["prompt"], 120), expanded=sample["position"] == 0):
             texts = (("Base", "base_text"), ("Adapter", "tuned_text"), ("Expected", "expected"))
             for column, (title, key) in zip(st.columns(3), texts, strict=True):
                 column.caption(title)
@@ -60,7 +60,7 @@ def shares(db, adapter) -> None:
             st.caption(sentence)
     st.markdown("**Examples that helped most**")
     for row in attribution.by_example(db, found["id"], limit=5):
-        with st.expander(frame.plain(f"{row['value']:+.5f} · {frame.formats.question_of(row['content'])[:100]}")):
+        with st.expander(frame.short(f"{row['value']:+.5f} · {frame.formats.question_of(row['content'])}", 110)):
             frame.conversation(frame.formats.messages(row["content"]))
 
 

@@ -13,7 +13,7 @@ def answer(db, dataset, person) -> None:
         return
     st.subheader(f"{len(waiting)} appeal{'s' if len(waiting) != 1 else ''} to answer", anchor=False)
     for appeal in waiting[:10]:
-        with st.expander(frame.plain(appeal["words"][:100])), st.form(f"appeal-{appeal['appeal_id']}", border=False):
+        with st.expander(frame.short(appeal["words"])), st.form(f"appeal-{appeal['appeal_id']}", border=False):
             frame.conversation(appeal["messages"])
             st.caption(f"Decided: {reviews.WHY.get(appeal['reason'], 'no reason')} The author says:")
             st.text(appeal["words"])

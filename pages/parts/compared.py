@@ -11,7 +11,7 @@ ICONS = {"user": ":material/person:", "assistant": ":material/smart_toy:"}
 
 
 def beside(db, example, person) -> None:
-    """The version it mends, or the example most like it."""
+    """The version it mends, or the example most like it, in meaning or in words."""
     found = timeline.beside(db, example["example_id"], reviewer=person)
     with st.container(border=True):
         if found is None:
@@ -26,6 +26,10 @@ def beside(db, example, person) -> None:
             changes(found["messages"], example["messages"])
             return
         st.markdown("**What it is most like**")
+        if found["kind"] == "meaning":
+            st.caption(f"{found['cosine']:.0%} alike in meaning, in other words: example {found['example_id']}.")
+            frame.conversation(found["messages"])
+            return
         alike = f"{found['jaccard']:.0%} of the same word groups as example {found['example_id']}"
         if found["jaccard"] < ALIKE:
             st.caption(alike)

@@ -72,7 +72,7 @@ def most_needed(db, dataset_id=None) -> None:
     st.markdown("**What is needed now**")
     for topic in found:
         link = {"dataset": topic["slug"], "part": "Needed", "topic": str(topic["number"])}
-        where = "" if dataset_id else f"{topic['title'][:60]}: "
+        where = "" if dataset_id else f"{topic['title']}: "
         with st.container(gap=None):  # a link is cut off at the width of a telephone, a sentence is not
             st.page_link("datasets.py", label=frame.plain(topic["name"]), icon=":material/explore:", query_params=link)
             st.caption(frame.plain(where + topic["why"]))

@@ -28,8 +28,7 @@ def examples(db, dataset, person) -> None:
     for row in contributions.mine(
         db, person, dataset_id=dataset["id"], state=state, limit=PER_PAGE, offset=(number - 1) * PER_PAGE
     ):
-        answer = " ".join(formats.answer_of(row["content"]).split())
-        label = frame.plain(answer[:110]) + ("…" if len(answer) > 110 else "")
+        label = frame.short(formats.answer_of(row["content"]), 110)
         with st.expander(label, key=f"mine-{row['example_id']}", on_change="rerun") as box:
             if box.open:  # else twenty conversations are drawn that nobody looks at
                 frame.conversation(formats.messages(row["content"]))

@@ -102,6 +102,6 @@ def topic(db, board, number, dataset, person) -> None:
         link = {"dataset": dataset["slug"]}
         st.page_link("contribute.py", label="Contribute to it", icon=":material/add_notes:", query_params=link)
         for row in maps.typical(db, board["map"]["id"], number, limit=5):
-            with st.expander(frame.plain(formats.question_of(row["content"])[:110])):
+            with st.expander(frame.short(formats.question_of(row["content"]), 110)):
                 frame.conversation(formats.messages(row["content"]))
         bounties.promise(db, board, one, dataset, person)

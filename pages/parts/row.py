@@ -5,6 +5,7 @@ import streamlit as st
 from factory.base.errors import FactoryError
 from factory.intake import checks, contributions, drafts, provenance
 from pages import frame
+from pages.parts import evidence
 
 
 def opened(db, person, draft, rows) -> None:
@@ -24,14 +25,14 @@ def opened(db, person, draft, rows) -> None:
         if place:
             st.caption(frame.plain(place.words()))
         for finding in row["findings"]:
-            evidence(db, person, draft, row, finding)
+            found(db, person, draft, row, finding)
         if row["messages"] is None:
             st.caption("What the file has there:")
             st.text(row["raw"] or "nothing")
         turns(db, person, draft, row)
 
 
-def evidence(db, person, draft, row, finding) -> None:
+def found(db, person, draft, row, finding) -> None:
     """What a check found, the words it means, and the example or row that is repeated."""
     rule = checks.RULES.get(finding["code"])
     advice = rule.advice if rule else ""
@@ -40,8 +41,7 @@ def evidence(db, person, draft, row, finding) -> None:
         frame.plain(f"{finding['sentence']} {advice}"), icon=":material/block:" if finding["refuses"] else ":material/info:"
     )
     said = finding["evidence"]
-    for span in said.get("spans", [])[:5]:
-        st.markdown(marked(row["messages"], span))
+    evidence.places(row["messages"], said.get("spans", []))
     if "example_id" in said:
         with frame.trying(), st.expander(f"Example {said['example_id']}, which it repeats"):
             try:
@@ -51,13 +51,6 @@ def evidence(db, person, draft, row, finding) -> None:
     elif "position" in said:
         with st.expander(f"Row {said['position'] + 1:,}, which it repeats"):
             frame.conversation(drafts.row(db, draft["id"], said["position"], person=person)["messages"] or [])
-
-
-def marked(messages, span: dict) -> str:
-    """The words that a finding means, with a few around them."""
-    text, start, end = messages[span["message"]]["content"], span["start"], span["end"]
-    before, there, after = text[max(0, start - 40) : start], text[start:end], text[end : end + 40]
-    return f"…{frame.plain(before)}:red-background[{frame.plain(there) or '␣'}]{frame.plain(after)}…"
 
 
 def turns(db, person, draft, row) -> None:

@@ -33,9 +33,8 @@ def judged(db, person) -> None:
     st.caption("Your last 30 verdicts. What became of them is what your weight comes from.")
     for row in found:
         appeal = f", appeal {row['appeal']}" if row["appeal"] else ""
-        answer = " ".join(row["messages"][-1]["content"].split())
-        words = f"{timeline.SAID[row['decision']].split()[0]} · {row['state']}{appeal} · {answer[:80]}"
-        label = frame.plain(words[0].upper() + words[1:])
+        words = f"{timeline.SAID[row['decision']].split()[0]} · {row['state']}{appeal} · {row['messages'][-1]['content']}"
+        label = frame.short(words[0].upper() + words[1:], 110)
         with st.expander(label, key=f"judged-{row['example_id']}", on_change="rerun") as box:
             if not box.open:  # else thirty conversations are drawn that nobody looks at
                 continue

@@ -5,7 +5,7 @@ import streamlit as st
 from factory.intake import drafts
 from factory.intake.formats import Row
 from pages import frame
-from pages.parts import send
+from pages.parts import evidence, send
 
 
 def form(db, dataset, person) -> None:
@@ -24,6 +24,7 @@ def form(db, dataset, person) -> None:
     for finding in row["findings"]:
         tell = st.error if finding["refuses"] else st.warning
         tell(frame.plain(finding["sentence"]), icon=":material/block:" if finding["refuses"] else ":material/info:")
+        evidence.places(row["messages"], finding["evidence"].get("spans", []))
     send.whole(db, dataset, person, drafts.get(db, draft_id, person=person))
 
 
