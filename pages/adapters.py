@@ -46,7 +46,7 @@ with frame.page("Adapters") as (db, person):
                 f"{adapter['title']}, version {adapter['version']} · {adapter['model_name']} · by {adapter['person']}"
             )
         )
-        withdrawn.mark(db, adapter)
+        withdrawn.mark(taken_back.of_adapter(db, adapter["id"]))
         part = st.segmented_control("Part", ["Result", "Credit", "Talk", "Card", "Export"], default="Result", key="part",
                                     required=True, bind="query-params", label_visibility="collapsed")  # fmt: skip
         if part == "Result":

@@ -131,17 +131,35 @@ def test_commands_and_routes_take_back_and_list(
     capsys.readouterr()
     assert __main__.main(["withdrawn", "--adapter", str(house.adapters[0])]) == 0
     assert "Trained with 1 row withdrawn since, of 3." in capsys.readouterr().out
+    assert __main__.main(["withdrawn", "--run", str(run_of(db, house.adapters[1]))]) == 0
+    assert "Trained with 1 row withdrawn since, of 5." in capsys.readouterr().out
     token = people.issue_token(db, people.get(db, house.bob), "tests")
     with TestClient(api.application(settings), headers={"Authorization": f"Bearer {token}"}) as client:
         assert client.post("/withdrawals", json={"reason": "leaving"}).json() == {"withdrawn": 2}
         assert [row["rows"] for row in client.get("/withdrawals").json()] == [2, 2]
         assert client.get(f"/examples/{house.examples[3]}/seen-by").json()["state"] == "withdrawn"
         assert client.get(f"/adapters/{house.adapters[2]}/withdrawn").json()["rows"] == 3
+        assert client.get(f"/runs/{run_of(db, house.adapters[2])}/withdrawn").json()["rows"] == 3
+        assert client.get("/runs/999/withdrawn").status_code == 404
         again = client.post(f"/examples/{house.examples[3]}/withdraw", json={"reason": "again"})
         assert again.status_code == 409
 
 
-def test_the_pages_mark_the_adapter_and_list_what_saw_my_rows(db: Database, settings: Settings, house: House) -> None:
+def run_of(db: Database, adapter_id: int) -> int:
+    return int(store.value(db, "select run_id from adapters where id = ?", adapter_id))
+
+
+def test_a_run_that_has_not_begun_says_that_a_later_version_lacks_them(db: Database, house: House) -> None:
+    contributions.withdraw(db, house.examples[0], person=people.get(db, house.ada), reason="wrong")
+    run_id = run_of(db, house.adapters[0])
+    assert withdrawn.of_run(db, run_id)["sentence"] == withdrawn.of_adapter(db, house.adapters[0])["sentence"]
+    db.execute("update runs set started_at = null, status = 'queued' where id = ?", [run_id])
+    assert withdrawn.of_run(db, run_id)["sentence"].startswith("Its data holds 1 row withdrawn since, of 3;")
+
+
+def test_the_pages_mark_the_adapter_its_run_and_list_what_saw_my_rows(
+    db: Database, settings: Settings, house: House
+) -> None:
     ada = people.get(db, house.ada)
     contributions.withdraw(db, house.examples[0], person=ada, reason="wrong")
     test = AppTest.from_file(str(ROOT / "pages" / "index.py"), default_timeout=30)
@@ -149,6 +167,12 @@ def test_the_pages_mark_the_adapter_and_list_what_saw_my_rows(db: Database, sett
     test.run()
     test.switch_page("adapters.py")
     test.query_params["adapter"] = str(house.adapters[1])
+    test.run()
+    assert not test.exception
+    assert any("Trained with 1 row withdrawn since, of 5." in warning.value for warning in test.warning)
+    test.query_params.clear()
+    test.switch_page("runs.py")
+    test.query_params["run"] = str(run_of(db, house.adapters[1]))
     test.run()
     assert not test.exception
     assert any("Trained with 1 row withdrawn since, of 5." in warning.value for warning in test.warning)

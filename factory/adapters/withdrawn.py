@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from factory.adapters import kept
 from factory.base import store
+from factory.base.errors import NotFound
 from factory.base.people import Person
 from factory.intake import contributions
 
@@ -57,19 +58,27 @@ def saw(db: Database, example_id: int, *, person: Person) -> dict[str, Any]:
 
 
 def of_adapter(db: Database, adapter_id: int) -> dict[str, Any]:
-    """How many of the rows an adapter was trained on were withdrawn since, and which. Raises NotFound.
+    """How many of the rows an adapter was trained on were withdrawn since, as `of_run` has it. Raises NotFound."""
+    return of_run(db, kept.get(db, adapter_id)["run_id"])
 
-    Keys: rows (withdrawn), of (rows of all its versions), before (of `rows`: already withdrawn when its run began), people,
+
+def of_run(db: Database, run_id: int) -> dict[str, Any]:
+    """How many of the rows of a run's versions were withdrawn since they were frozen, and which. Raises NotFound.
+
+    Keys: rows (withdrawn), of (rows of all its versions), before (of `rows`: already withdrawn when the run began), people,
     last_at, content_sha256 (of the withdrawn rows, in order of their hash), sentence (empty where nothing was withdrawn).
     """
-    run_id = kept.get(db, adapter_id)["run_id"]
+    run = store.row(db, "select started_at, status from runs where id = ?", run_id)
+    if run is None:
+        raise NotFound(f"There is no run {run_id}; `runs list` shows those there are.")
     gone = store.rows(
         db,
-        f"select distinct e.content_hash, e.person_id, w.at, coalesce(w.at < u.started_at, 0) as before"
-        f" from {RUN_VERSIONS} rv join runs u on u.id = rv.run_id join withdrawn_rows r on r.version_id = rv.version_id"
+        f"select distinct e.content_hash, e.person_id, w.at, coalesce(w.at < :started, 0) as before"
+        f" from {RUN_VERSIONS} rv join withdrawn_rows r on r.version_id = rv.version_id"
         " join withdrawals w on w.example_id = r.example_id join examples e on e.id = r.example_id"
-        " where rv.run_id = ? order by e.content_hash",
-        run_id,
+        " where rv.run_id = :run_id order by e.content_hash",
+        run_id=run_id,
+        started=run["started_at"],
     )
     total = store.value(
         db,
@@ -85,7 +94,8 @@ def of_adapter(db: Database, adapter_id: int) -> dict[str, Any]:
         "last_at": max((row["at"] for row in gone), default=None),
         "content_sha256": [row["content_hash"] for row in gone],
     }
-    return {**found, "sentence": in_words(found["rows"], found["of"], found["before"])}
+    told = in_words if run["started_at"] or run["status"] == "done" else in_words_before
+    return {**found, "sentence": told(found["rows"], found["of"], found["before"])}
 
 
 def in_words(rows: int, of: int, before: int = 0) -> str:
@@ -100,6 +110,19 @@ def in_words(rows: int, of: int, before: int = 0) -> str:
         return ""
     early = f"; {before} of them {'was' if before == 1 else 'were'} withdrawn already when the training began"
     return f"Trained with {rows:,} row{'s' * (rows != 1)} withdrawn since, of {of:,}{early if before else ''}."
+
+
+def in_words_before(rows: int, of: int, before: int = 0) -> str:
+    """The same of a run that has not begun: its data holds them, and nothing is trained yet.
+
+    >>> in_words_before(1, 300)
+    'Its data holds 1 row withdrawn since, of 300; a run on the next version would not see it.'
+    """
+    if not rows:
+        return ""
+    them = "them" if rows > 1 else "it"
+    words = f"Its data holds {rows:,} row{'s' * (rows != 1)} withdrawn since, of {of:,}"
+    return f"{words}; a run on the next version would not see {them}."
 
 
 def marks(db: Database, adapter_ids: Sequence[int]) -> dict[int, int]:

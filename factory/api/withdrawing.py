@@ -51,3 +51,8 @@ def seen_by(example_id: int, db: Store, person: Who) -> dict[str, Any]:
 @routes.get("/adapters/{adapter_id}/withdrawn", tags=["adapters"], summary="How many of its rows were withdrawn since")
 def of_adapter(adapter_id: int, db: Store, person: Who) -> dict[str, Any]:
     return withdrawn.of_adapter(db, adapter_id)
+
+
+@routes.get("/runs/{run_id}/withdrawn", tags=["runs"], summary="How many rows of its data were withdrawn since")
+def of_run(run_id: int, db: Store, person: Who) -> dict[str, Any]:
+    return withdrawn.of_run(db, run_id)

@@ -31,7 +31,7 @@ def withdraw(desk: Desk, arguments: argparse.Namespace) -> None:
 
 
 def withdrawn_shown(desk: Desk, arguments: argparse.Namespace) -> None:
-    """List adapters that saw what was withdrawn: one's own, one example, or the rows of one adapter."""
+    """List adapters that saw what was withdrawn: one's own, one example, or the rows of one adapter or run."""
     if arguments.example is not None:
         seen = withdrawn.saw(desk.db, arguments.example, person=desk.person)
         held = ", ".join(f"{v['slug']}@{v['number']}" for v in seen["versions"]) or "no version"
@@ -39,9 +39,12 @@ def withdrawn_shown(desk: Desk, arguments: argparse.Namespace) -> None:
         lines += [f"run {run['id']}: {run['name']} ({run['status']})" for run in seen["runs"]]
         lines += [f"adapter {a['id']}: {a['name']}, exported {a['exports']} times" for a in seen["adapters"]]
         return say(desk, seen, "\n".join(lines))
-    if arguments.adapter is not None:
-        found = withdrawn.of_adapter(desk.db, arguments.adapter)
-        return say(desk, found, found["sentence"] or f"None of the {found['of']:,} rows it was trained with was withdrawn.")
+    if arguments.adapter is not None or arguments.run is not None:
+        of_run = arguments.adapter is None
+        found = (withdrawn.of_run if of_run else withdrawn.of_adapter)(
+            desk.db, arguments.run if of_run else arguments.adapter
+        )
+        return say(desk, found, found["sentence"] or f"None of the {found['of']:,} rows of its data was withdrawn.")
     mine = withdrawn.of_person(desk.db, desk.person.id)
     columns = ["adapter_id", "adapter", "slug", "version", "rows", "exports"]
     say(desk, mine, table(mine, columns) or "No adapter was trained with anything that you withdrew.")

@@ -103,3 +103,4 @@ def needs(commands: Commands) -> None:
     gone = leaf(commands, "withdrawn", "withdrawing:withdrawn_shown", "list the adapters that saw what you withdrew")
     gone.add_argument("--example", type=int, metavar="N", help="everything that holds or saw this example instead")
     gone.add_argument("--adapter", type=int, metavar="N", help="how many of this adapter's rows were withdrawn since")
+    gone.add_argument("--run", type=int, metavar="N", help="how many rows of this run's data were withdrawn since")

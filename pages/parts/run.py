@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from factory.adapters import withdrawn as taken_back
 from factory.training import runs
 from pages import frame
-from pages.parts import about_run, again, curves, plain_words, reproduce, samples
+from pages.parts import about_run, again, curves, plain_words, reproduce, samples, withdrawn
 
 LIVE = curves.LIVE
 PARTS = ["Curves", "Answers", "Recipe and data", "Predicted and measured", "What happened"]
@@ -93,6 +94,7 @@ def whole(db, person, run_id: int) -> None:
         if run["adapter_id"]:
             link = {"adapter": str(run["adapter_id"])}
             st.page_link("adapters.py", label="The adapter it made", query_params=link, icon=":material/extension:")
+    withdrawn.mark(taken_back.of_run(db, run_id))
     (live if run["status"] in LIVE else still)(run_id, (run["status"], run["stage"], run["wish"]))
     again.offer(db, run, person)
     again.changes(db, run)

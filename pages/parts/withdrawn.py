@@ -47,9 +47,8 @@ def mine(db, dataset, person) -> None:
         st.dataframe(table, hide_index=True, column_config={"adapter": link})
 
 
-def mark(db, adapter) -> None:
-    """The mark on an adapter's page; nothing where none of its rows was withdrawn."""
-    found = withdrawn.of_adapter(db, adapter["id"])
+def mark(found) -> None:
+    """The mark on the page of an adapter or a run; nothing where none of its rows was withdrawn."""
     if found["sentence"]:
         people = "one person" if found["people"] == 1 else f"{found['people']:,} people"
         st.warning(
