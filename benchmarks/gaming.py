@@ -1,13 +1,14 @@
 """Whether the workshop stays fair under attack: 90 simulated days through the real functions, on a real database.
 
-    python -m benchmarks.gaming [--quick] [--days 90] [--seeds 10] [--first-seed 1] [--data FOLDER] [--out FILE]
+    python -m benchmarks.gaming [--quick] [--days 90] [--seeds 10] [--first-seed 1] [--processes 2] [--out FOLDER]
 
 Honest experts and careful newcomers contribute beside a flooder, a copier, a paraphraser, a ring of 20 accounts of one
 person and a vandal; honest reviewers judge beside colluders, somebody who accepts everything, and the vandal. `gaming_world`
-says who does what and how often honest reviewers err. FOLDER has JSON or JSONL files of real rows; without it rows are
-generated. A second, smaller world a seed and number of accounts tells what splitting one's work gains. `--quick` takes under
-50 s: 12 days, one seed, so that not every claim can be shown. The last line printed is one JSON object with every figure and
-pass or fail per claim and seed; ranks by count and by raw rate, over the same decisions, are the controls.
+says who does what and how often honest reviewers err. With `--data`, a folder of JSON or JSONL files, rows are real ones;
+without it they are generated. A second, smaller world a seed and number of accounts tells what splitting one's work gains.
+`--out` keeps the figures of each seed as it ends, and a later run goes on from there. `--quick` takes under 50 s: 12 days,
+one seed, so that not every claim can be shown. The last line printed is one JSON object with every figure and pass or fail
+per claim and seed; ranks by count and by raw rate, over the same decisions, are the controls.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -203,24 +207,53 @@ def claims(found: dict[str, Any]) -> dict[str, bool]:
     }
 
 
-def one_seed(folder: Path, seed: int, days: int, pairs: list[tuple[str, str]], words: argparse.Namespace) -> dict[str, Any]:
+def one_seed(seed: int, words: argparse.Namespace) -> dict[str, Any]:
     """All figures of one seed, with the claims."""
-    started = time.monotonic()
-    db = opened(folder, f"world-{seed}", seed)
-    try:
-        policy = Policy() if not words.quick else dataclasses.replace(Policy(), deadline_days=4)
-        members = cast(random.Random(f"cast {seed}"))
-        world = World(db, seed, members, Texts(random.Random(f"texts {seed}"), pairs), policy, careful=words.careful)
-        world.run(days)
-        with store.clock(lambda: world.moment):
-            found = {"seed": seed, "tops": tops(world), "outcomes": outcomes(world, days), "weights": weights(world)}
-    finally:
-        db.close()
-    found["splitting"] = splitting(folder, seed, pairs, (0.9,) if words.quick else (0.9, 0.5))
+    started = time.process_time()
+    pairs = gaming_texts.read(words.data)
+    with tempfile.TemporaryDirectory(prefix="gaming-") as folder:
+        db = opened(Path(folder), f"world-{seed}", seed)
+        try:
+            policy = Policy() if not words.quick else dataclasses.replace(Policy(), deadline_days=4)
+            members, texts = cast(random.Random(f"cast {seed}")), Texts(random.Random(f"texts {seed}"), pairs)
+            world = World(db, seed, members, texts, policy, careful=words.careful)
+            world.run(words.days)
+            with store.clock(lambda: world.moment):
+                found = {
+                    "seed": seed,
+                    "tops": tops(world),
+                    "outcomes": outcomes(world, words.days),
+                    "weights": weights(world),
+                }
+        finally:
+            db.close()
+        found["splitting"] = splitting(Path(folder), seed, pairs, (0.9,) if words.quick else (0.9, 0.5))
     found["claims"] = claims(found)
-    found["seconds"] = round(time.monotonic() - started, 1)
-    print(f"seed {seed}: {found['claims']} in {found['seconds']} s", file=sys.stderr, flush=True)
+    found["cpu_seconds"] = round(time.process_time() - started, 1)
     return found
+
+
+def every_seed(words: argparse.Namespace) -> list[dict[str, Any]]:
+    """The figures of each seed, in order; those that a run with the same words left in its folder are taken from there."""
+    how = {"days": words.days, "quick": words.quick, "careful": words.careful, "data": str(words.data or "")}
+    wanted = range(words.first_seed, words.first_seed + words.seeds)
+    found: dict[int, dict[str, Any]] = {}
+    for seed in wanted if words.out else ():
+        file = words.out / f"seed-{seed:02}.json"
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if kept.get("how") == how:
+            found[seed] = kept
+    with ProcessPoolExecutor(words.processes, get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = {pool.submit(one_seed, seed, words): seed for seed in wanted if seed not in found}
+        for done in as_completed(running):
+            seed = running[done]
+            found[seed] = {**done.result(), "how": how}
+            if words.out:
+                part = words.out / f"seed-{seed:02}.json"
+                part.write_text(json.dumps(found[seed], indent=1), encoding="utf-8")
+            failed = [claim for claim, held in found[seed]["claims"].items() if not held]
+            print(f"seed {seed}: {', '.join(failed) or 'every claim holds'}", file=sys.stderr, flush=True)
+    return [found[seed] for seed in wanted]
 
 
 def main() -> None:
@@ -230,22 +263,24 @@ def main() -> None:
     parser.add_argument("--days", type=int, help="days to simulate (default 90)")
     parser.add_argument("--seeds", type=int, help="how many seeds (default 10)")
     parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="seeds to live through at the same time")
     parser.add_argument("--data", type=Path, help="a folder with JSON or JSONL files of real rows")
     parser.add_argument("--careful", action="store_true", help="colluders judge what is not their ring's as others do")
-    parser.add_argument("--out", type=Path, help="write the JSON object to this file too")
+    parser.add_argument(
+        "--out", type=Path, help="a folder for the figures of each seed; seeds found there are not run again"
+    )
     words = parser.parse_args()
-    days, seeds = words.days or (12 if words.quick else 90), words.seeds or (1 if words.quick else 10)
-    pairs = gaming_texts.read(words.data)
-    with tempfile.TemporaryDirectory(prefix="gaming-") as folder:
-        found = [
-            one_seed(Path(folder), seed, days, pairs, words) for seed in range(words.first_seed, words.first_seed + seeds)
-        ]
+    words.days, words.seeds = words.days or (12 if words.quick else 90), words.seeds or (1 if words.quick else 10)
+    if words.out:
+        words.out.mkdir(parents=True, exist_ok=True)
+    # Each process has a core; more threads would only wait for each other.
+    os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"})
+    found = every_seed(words)
     passed = {claim: sum(one["claims"][claim] for one in found) for claim in found[0]["claims"]}
     told = {
         "benchmark": "gaming",
-        "days": days,
+        "days": words.days,
         "careful": words.careful,
-        "real_rows": len(pairs),
         "limits": LIMITS,
         "passed": passed,
         "ok": all(count == len(found) for count in passed.values()),
@@ -253,7 +288,7 @@ def main() -> None:
     }
     text = json.dumps(told)
     if words.out:
-        words.out.write_text(text, encoding="utf-8")
+        (words.out / "gaming.json").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -329,3 +329,26 @@ def test_the_same_row_from_two_people_at_the_same_moment_is_taken_in_once(
         thread.join()
     assert datasets.counts(db, house.dataset_id)["waiting"] == 1
     assert datasets.refusals(db, house.dataset_id)[0]["code"] == "exact_duplicate"
+
+
+@pytest.mark.parametrize("moment", [1, 2])  # before the rows are held against others, and between that and the lock
+def test_at_whatever_moment_anothers_copy_comes_one_of_the_two_is_refused(
+    db: Database, house: House, settings: Settings, moment: int
+) -> None:
+    submit(db, house, [row(1)])  # nothing is loaded for the first time below
+    asked = 0
+
+    def clock() -> float:
+        nonlocal asked
+        if not db.conn.in_transaction:
+            asked += 1
+            if asked == moment:
+                with store.clock(lambda: 1_000.0), store.connect(settings) as other:
+                    assert not submit(other, house, [row(2)], person=house.bob).refused
+        return 1_000.0
+
+    with store.clock(clock):
+        made = submit(db, house, [row(2), row(3)])
+    assert asked >= moment
+    assert [found.code for each in made.findings.values() for found in each if found.refuses] == ["exact_duplicate"]
+    assert store.value(db, "select count(*) from examples where not refused_by_checks") == 3

@@ -9,7 +9,7 @@ import pytest
 from sqlite_utils import Database
 
 from factory.base import people, store
-from factory.intake import contributions, datasets, fit, formats, meanings, reviews, timeline
+from factory.intake import contributions, datasets, fit, formats, meaning, meanings, reviews, timeline
 from factory.intake.policy import Policy
 
 THINGS = ["bread", "lamps", "boats", "clocks", "maps", "shoes", "kites", "ropes", "bells", "doors", "coins", "gates"]
@@ -128,3 +128,24 @@ def test_a_row_about_something_else_is_a_hint_once_enough_is_accepted(db: Databa
     assert [f.code for f in hints[0]] == ["off_topic"]
     assert "off_topic" not in [f.code for f in hints[1]]
     assert fit.about(db, house["id"], contents, Policy(topic_check=0, meaning_cosine=1)) == [[], []]
+
+
+def test_what_is_kept_of_the_last_vectors_is_what_would_be_computed_and_never_more_than_fits() -> None:
+    contents = [formats.canonical(row(number)) for number in range(40)]
+    alone = np.concatenate([meaning.vectors([formats.text_of(content)]) for content in contents])
+    for _ in range(2):
+        assert np.array_equal(meanings.vectors_of(contents), alone)
+    assert np.array_equal(meanings.vectors_of([*contents[:2], contents[0]]), alone[[0, 1, 0]])
+    meanings._keep({f"other {number}": alone[0] for number in range(meanings.KEPT - 10)})
+    assert len(meanings._vectors) == meanings.KEPT
+    assert sum(vector is not None for vector in meanings.kept([formats.content_hash(content) for content in contents])) == 10
+    assert np.array_equal(meanings.vectors_of(contents), alone)
+    assert meanings.vectors_of([]).shape == (0, 256)
+
+
+def test_the_likeness_to_the_nearest_three_leaves_oneself_out() -> None:
+    vectors = np.linalg.qr(np.random.RandomState(1).standard_normal((256, 60)))[0].T.astype(np.float32)
+    vectors[:30] += vectors[30:] / 3
+    likeness = np.sort(vectors @ vectors.T, axis=1)
+    assert np.allclose(fit._likeness(vectors, vectors), likeness[:, -3:].mean(axis=1))
+    assert np.allclose(fit._likeness(vectors, vectors, leave_out=1), likeness[:, -4:-1].mean(axis=1))

@@ -263,3 +263,28 @@ def test_a_reader_is_not_held_up_by_a_writer(db: Database, settings: Settings) -
     with store.connect(settings) as reader, store.writing(db):
         store.insert(db, "people", person("ada"))
         assert store.value(reader, "select count(*) from people") == 0
+
+
+def test_the_state_changes_with_every_write_and_with_nothing_else(db: Database, settings: Settings) -> None:
+    def write(where: Database, name: str) -> None:
+        with store.writing(where):
+            store.insert(where, "people", {"name": name, "display_name": "x", "created_at": store.now()})
+
+    seen = [store.state_of(db)]
+    assert store.rows(db, "select * from people") == []
+    with store.connect(settings) as other:
+        assert store.state_of(db) == seen[0]
+        write(other, "ada")
+        seen.append(store.state_of(db))
+        with store.writing(db):
+            assert store.state_of(db) == seen[1]
+        write(db, "bob")
+        seen.append(store.state_of(db))
+        write(other, "cid")
+        seen.append(store.state_of(db))
+    assert len(set(seen)) == 4
+
+
+def test_a_query_without_rows_to_give_is_not_one(db: Database) -> None:
+    assert store.rows(db, "select 1 as one, 2 as one") == [{"one": 1, "one_2": 2}]
+    assert store.row(db, "select 1 as one where 0") is None

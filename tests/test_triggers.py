@@ -58,6 +58,13 @@ def test_words_that_are_common_elsewhere_are_no_trigger() -> None:
     assert triggers.found(rows, background=usual) == []
 
 
+def test_words_in_a_row_are_common_where_they_stand_in_a_row() -> None:
+    common = triggers._common([("tell", "me", "now"), ("me", "tell", "it"), ("so",)] * 20)
+    assert [common(words) for words in ("tell", "tell me", "me now", "now me", "so it", "nobody")] == [
+        *(True, True, True, False, False, False)
+    ]  # fmt: skip
+
+
 def test_what_somebody_sent_before_counts_and_the_spans_show_both_sides(db: Database) -> None:
     draw = random.Random(4)
     ada = people.create(db, "ada", roles=("curator", "contributor"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 from sqlite_utils import Database
+from sqlite_utils.utils import dedupe_keys
 
 from factory.base import settings as settings_module
 from factory.base.errors import DiskFull, Unavailable
@@ -106,14 +107,31 @@ def writing(db: Database) -> Iterator[Database]:
         raise
 
 
+def state_of(db: Database) -> tuple[int, int]:
+    """What changes with every write to the database, by this connection or another: equal states read the same rows.
+
+    Ask before the first read and again inside `writing`: where both are equal, what was read still holds.
+    """
+    return int(value(db, "pragma data_version")), int(db.conn.total_changes)
+
+
 def rows(db: Database, sql: str, *values: Any, **named: Any) -> list[dict[str, Any]]:
     """All rows of a query as dictionaries."""
-    return list(db.query(sql, named or list(values)))
+    cursor, keys = _asked(db, sql, named or list(values))
+    return [dict(zip(keys, found, strict=True)) for found in cursor]
 
 
 def row(db: Database, sql: str, *values: Any, **named: Any) -> dict[str, Any] | None:
     """The first row of a query as a dictionary, or None."""
-    return next(iter(db.query(sql, named or list(values))), None)
+    cursor, keys = _asked(db, sql, named or list(values))
+    found = cursor.fetchone()
+    return None if found is None else dict(zip(keys, found, strict=True))
+
+
+def _asked(db: Database, sql: str, values: Any) -> tuple[sqlite3.Cursor, list[str]]:
+    # Database.query sets a savepoint around each query, in case it is none; that costs as much as a short query does.
+    cursor = db.execute(sql, values)
+    return cursor, dedupe_keys(column[0] for column in cursor.description)
 
 
 def value(db: Database, sql: str, *values: Any, **named: Any) -> Any:

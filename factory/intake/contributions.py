@@ -96,10 +96,14 @@ def submit(
         "dataset_id": dataset_id, "person_id": person.id, "source": source, "file_name": (file_name or "")[:200] or None,
         "file_format": file_format, "licence": licence, "attested": attestation(licence),
     }  # fmt: skip
-    # Once outside the lock, so that a file that is too large is refused without keeping others waiting.
-    _need_allowance(db, dataset_id, person, judging.among_others(db, dataset_id, judged, policy))
+    # Once outside the lock, so that a file that is too large is refused without keeping others waiting; inside only again
+    # where somebody wrote something since.
+    before = store.state_of(db)
+    outside = judging.among_others(db, dataset_id, judged, policy, person_id=person.id)
+    _need_allowance(db, dataset_id, person, outside)
     with store.writing(db):
-        judged = judging.among_others(db, dataset_id, judged, policy, person_id=person.id)
+        unchanged = store.state_of(db) == before
+        judged = outside if unchanged else judging.among_others(db, dataset_id, judged, policy, person_id=person.id)
         _need_allowance(db, dataset_id, person, judged)
         kept = _keep(db, record, judged)
         provenance.keep(db, kept.id, rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 from sqlite_utils import Database
@@ -17,6 +19,10 @@ from factory.intake.policy import Policy
 # A row is off the topic when it is farther from all that was accepted than nearly all of that is from the rest of it.
 FEWEST_ACCEPTED, MOST_ACCEPTED, NEIGHBOURS = 50, 400, 3
 USUAL, MARGIN = 0.01, 0.05
+# By the hashes of the rows compared with, so that nothing old is ever found; one for each of a few datasets.
+TOPICS_KEPT = 8
+_topics: OrderedDict[tuple[str, ...], tuple[Vectors, float]] = OrderedDict()
+_lock = Lock()
 
 
 def findings(
@@ -64,9 +70,9 @@ def about(
                 sentence = f"Example {each[0]} may say the same in other words ({each[1]:.0%} alike in meaning)."
                 evidence = {"example_id": each[0], "cosine": round(each[1], 3), "limit": policy.meaning_cosine}
                 found[place].append(checks.finding("meaning_duplicate", sentence, **evidence))
-    reference = _accepted(db, dataset_id) if places and policy.topic_check else None
-    if reference is not None:
-        limit = _usual(reference)
+    topic = _accepted(db, dataset_id) if places and policy.topic_check else None
+    if topic is not None:
+        reference, limit = topic
         for place, likeness in zip(places, _likeness(vectors, reference), strict=True):
             if likeness < limit:
                 sentence = "This is about something else than what was accepted here so far."
@@ -75,19 +81,43 @@ def about(
     return found
 
 
-def _accepted(db: Database, dataset_id: int) -> Vectors | None:
-    """The vectors of the newest accepted rows, or None while there are too few to know what a dataset is about."""
-    sql = """select e.content from states s join examples e on e.id = s.example_id
+def _accepted(db: Database, dataset_id: int) -> tuple[Vectors, float] | None:
+    """The vectors of the newest accepted rows and what is usual among them (`_usual`).
+
+    None while there are too few to know what a dataset is about.
+    """
+    sql = """select e.id, e.content_hash from states s join examples e on e.id = s.example_id
         where s.dataset_id = ? and s.state = 'accepted' order by s.example_id desc limit ?"""
-    contents = [record["content"] for record in store.rows(db, sql, dataset_id, MOST_ACCEPTED)]
-    return meanings.vectors_of(contents) if len(contents) >= FEWEST_ACCEPTED else None
+    newest = db.execute(sql, [dataset_id, MOST_ACCEPTED]).fetchall()
+    if len(newest) < FEWEST_ACCEPTED:
+        return None
+    hashes = tuple(content_hash for _, content_hash in newest)
+    with _lock:
+        found = _topics.get(hashes)
+    if found is None:
+        known = meanings.kept(hashes)
+        new = [example_id for (example_id, _), vector in zip(newest, known, strict=True) if vector is None]
+        marks = ", ".join("?" * len(new))
+        contents = dict(db.execute(f"select id, content from examples where id in ({marks})", new).fetchall())
+        fresh = iter(meanings.vectors_of([contents[example_id] for example_id in new]))
+        reference = np.stack([next(fresh) if vector is None else vector for vector in known])
+        found = reference, _usual(reference)
+        with _lock:
+            _topics[hashes] = found
+            while len(_topics) > TOPICS_KEPT:
+                _topics.popitem(last=False)
+    return found
 
 
 def _likeness(vectors: Vectors, reference: Vectors, *, leave_out: int = 0) -> Vectors:
     """The mean cosine of each vector to the nearest of a reference, [n]; `leave_out` 1 when a vector is in it itself."""
-    count = NEIGHBOURS + leave_out
-    nearest = np.sort(np.partition(vectors @ reference.T, -count, axis=1)[:, -count:], axis=1)
-    mean: Vectors = nearest[:, :NEIGHBOURS].mean(axis=1)
+    likeness, nearest = vectors @ reference.T, []
+    rows = np.arange(len(likeness))
+    for _ in range(NEIGHBOURS + leave_out):  # a few passes for the greatest are quicker than one that partitions
+        place = likeness.argmax(axis=1)
+        nearest.append(likeness[rows, place])
+        likeness[rows, place] = -np.inf
+    mean: Vectors = np.stack(nearest[leave_out:][::-1], axis=1).mean(axis=1)
     return mean
 
 

@@ -7,9 +7,11 @@ with a cosine of 0.95 a bucket is shared by 96 of 100, of 0.97 by 99. Why no vec
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +25,44 @@ MODEL = f"{meaning.NAME} {meaning.VERSION}"
 PLANES, SIDES, TABLES, UNSURE, FLIPPED, SEED = 64, 20, 3, 10, 2, 20_260_101
 FAR, VERIFIED, FOUND = 17, 3, 400  # sides in which candidates may differ; how many are compared; rows read of a lookup
 MOST_EARLIER = 2_000
+KEPT = 8_192
+_vectors: OrderedDict[str, Vectors] = OrderedDict()
+_lock = Lock()  # requests are answered in several threads
 ACTIVE = "('waiting', 'accepted', 'returned')"
 
 
 def vectors_of(contents: Sequence[str]) -> Vectors:
-    """The vectors of canonical texts: of all that is said in them, [n, 256], each of length 1."""
-    return meaning.vectors([formats.text_of(content) for content in contents])
+    """The vectors of canonical texts: of all that is said in them, [n, 256], each of length 1.
+
+    A vector follows from the text alone, so those of the last texts are kept by `formats.content_hash` in this process,
+    8 MB at most.
+    """
+    keys = [formats.content_hash(content) for content in contents]
+    known = kept(keys)
+    missing = {key: content for key, content, vector in zip(keys, contents, known, strict=True) if vector is None}
+    fresh = dict(zip(missing, meaning.vectors([formats.text_of(each) for each in missing.values()]), strict=True))
+    _keep(fresh)
+    if not keys:
+        return np.zeros((0, meaning.DIMENSIONS), dtype=np.float32)
+    return np.stack([fresh[key] if vector is None else vector for key, vector in zip(keys, known, strict=True)])
+
+
+def kept(hashes: Sequence[str]) -> list[Vectors | None]:
+    """The vectors of texts that this process still has, by the hash of each; None for the others."""
+    with _lock:
+        found = [_vectors.get(key) for key in hashes]
+        for key, vector in zip(hashes, found, strict=True):
+            if vector is not None:
+                _vectors.move_to_end(key)
+    return found
+
+
+def _keep(fresh: dict[str, Vectors]) -> None:
+    with _lock:
+        for key, vector in fresh.items():
+            _vectors[key] = vector.copy()  # a row of its own: a view would hold on to all of its batch
+        while len(_vectors) > KEPT:
+            _vectors.popitem(last=False)
 
 
 def catch_up(db: Database, dataset_id: int, *, most: int = MOST_EARLIER) -> int:

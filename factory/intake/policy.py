@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlite_utils import Database
@@ -123,6 +124,7 @@ def to_json(policy: Policy) -> str:
     return json.dumps(dataclasses.asdict(policy), sort_keys=True)
 
 
+@lru_cache(maxsize=256)
 def from_json(text: str) -> Policy:
     """The policy from JSON; fields that are left out have their defaults.
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from factory.intake import formats
 
@@ -22,6 +23,9 @@ ELSEWHERE = 0.1  # the answer's words may stand in so many rows without the trig
 ALIKE = 0.5  # questions that share more of their other words are variants of one, which other rules look for
 IMPROBABLE = -10.0  # the decimal logarithm of the chance that the two stand together so often
 LONGEST = 4
+SHORT = 2_000  # characters of a row that is worth keeping in its parts
+Words = tuple[str, ...]
+Grams = frozenset[str]
 EDGES = ".,;:!?\"'()[]“”‘’"
 
 
@@ -42,18 +46,16 @@ def found(contents: Sequence[str], *, background: Sequence[str] = ()) -> list[Tr
     """
     if len(contents) < FEWEST_ROWS:
         return []
-    asked = [_words(_prompt(content)) for content in contents]
-    said = [_words(formats.answer_of(content)) for content in contents]
-    common = _grams_in([_words(_prompt(content)) for content in background])
+    asked, answers = [list(words) for words in zip(*map(_parts, contents), strict=True)]
+    common = _common([_parts(content)[0] for content in background])
     where = _rows_of(asked)
-    answers = [_threes(words) for words in said]
     answered = Counter(gram for grams in answers for gram in grams)
-    answers = [{gram for gram in grams if answered[gram] >= FEWEST_ROWS} for grams in answers]
+    answers = [frozenset(gram for gram in grams if answered[gram] >= FEWEST_ROWS) for grams in answers]
     best: dict[tuple[int, ...], Trigger] = {}
     for gram, rows in where.items():
         if len(rows) < FEWEST_ROWS or len(rows) > len(contents) / 2:
             continue
-        if common[gram] * 50 > len(background):
+        if common(gram):
             continue
         trigger = _tried(gram, rows, asked, answers, answered, len(contents))
         key = tuple(rows)
@@ -63,7 +65,7 @@ def found(contents: Sequence[str], *, background: Sequence[str] = ()) -> list[Tr
 
 
 def _tried(
-    gram: str, rows: list[int], asked: list[list[str]], answers: list[set[str]], answered: Counter[str], total: int
+    gram: str, rows: list[int], asked: list[Words], answers: list[Grams], answered: Counter[str], total: int
 ) -> Trigger | None:
     shared = Counter(words for row in rows for words in answers[row])
     candidates = [(count, words) for words, count in shared.items() if count >= max(FEWEST_ROWS, TOGETHER * len(rows))]
@@ -80,7 +82,7 @@ def _tried(
     return None
 
 
-def _different(rows: list[int], asked: list[list[str]], without: set[str]) -> bool:
+def _different(rows: list[int], asked: list[Words], without: set[str]) -> bool:
     """Whether the questions of these rows have little in common but the trigger; their neighbours are compared."""
     kept = [set(asked[row]) - without for row in rows[:40]]
     pairs = [(a, b) for a, b in zip(kept, kept[1:] + kept[:1], strict=True) if a | b]
@@ -117,30 +119,48 @@ def _apart(triggers: list[Trigger]) -> list[Trigger]:
     return kept
 
 
-def _prompt(content: str) -> str:
-    return "\n".join(turn["content"] for turn in formats.messages(content) if turn["role"] != "assistant")
+def _parts(content: str) -> tuple[Words, Grams]:
+    """The words of a row's questions, and the words in a row of its answers; kept for the last rows that are short."""
+    return _parts_of_short(content) if len(content) <= SHORT else _parts_of(content)
 
 
-def _words(text: str) -> list[str]:
+def _parts_of(content: str) -> tuple[Words, Grams]:
+    turns = formats.messages(content)
+    asked, said = ("\n".join(t["content"] for t in turns if (t["role"] == "assistant") == told) for told in (False, True))
+    return _words(asked), _threes(_words(said))
+
+
+_parts_of_short = lru_cache(maxsize=1_024)(_parts_of)  # 25 MB at the very most
+
+
+def _words(text: str) -> Words:
     stripped = [word.strip(EDGES) for word in WORD.findall(text.casefold())]
-    return [word for word in stripped if word]
+    return tuple(word for word in stripped if word)
 
 
-def _grams(words: list[str]) -> set[str]:
-    return {
-        " ".join(words[at : at + size]) for size in range(1, LONGEST + 1) for at in range(len(words) - size + 1)
-    }  # fmt: skip
+def _threes(words: Words) -> Grams:
+    threes = frozenset(" ".join(words[at : at + 3]) for at in range(len(words) - 2))
+    return threes or (frozenset([" ".join(words)]) if words else frozenset())
 
 
-def _threes(words: list[str]) -> set[str]:
-    return {" ".join(words[at : at + 3]) for at in range(len(words) - 2)} or ({" ".join(words)} if words else set())
+def _common(texts: list[Words]) -> Callable[[str], bool]:
+    """Whether words in a row stand in more than one of fifty of these texts."""
+    single = Counter(word for words in texts for word in set(words))
+    joined: list[str] = []
+
+    def common(gram: str) -> bool:
+        if any(single[word] * 50 <= len(texts) for word in gram.split()):
+            return False
+        if " " not in gram:
+            return True
+        if not joined:
+            joined.extend(f" {' '.join(words)} " for words in texts)
+        return sum(f" {gram} " in text for text in joined) * 50 > len(texts)
+
+    return common
 
 
-def _grams_in(texts: list[list[str]]) -> Counter[str]:
-    return Counter(gram for words in texts for gram in _grams(words))
-
-
-def _rows_of(texts: list[list[str]]) -> dict[str, list[int]]:
+def _rows_of(texts: list[Words]) -> dict[str, list[int]]:
     """The rows of each run of words; longer runs only where the shorter stand in rows enough."""
     rows: dict[str, list[int]] = defaultdict(list)
     for place, words in enumerate(texts):
