@@ -91,19 +91,18 @@ def submit(
         problems.append("Confirm that you may give these rows under that licence; nothing is taken in without it.")
     if problems:
         raise Invalid(problems)
-    judged = judging.alone(rows, policy)
+    drafts = judging.alone(rows, policy)
     record = {
         "dataset_id": dataset_id, "person_id": person.id, "source": source, "file_name": (file_name or "")[:200] or None,
         "file_format": file_format, "licence": licence, "attested": attestation(licence),
     }  # fmt: skip
-    # Once outside the lock, so that a file that is too large is refused without keeping others waiting; inside only again
-    # where somebody wrote something since.
+    # Outside the lock, so that nobody is kept waiting; inside only again where somebody wrote something since.
     before = store.state_of(db)
-    outside = judging.among_others(db, dataset_id, judged, policy, person_id=person.id)
-    _need_allowance(db, dataset_id, person, outside)
+    judged = judging.among_others(db, dataset_id, drafts, policy, person_id=person.id)
+    _need_allowance(db, dataset_id, person, judged)
     with store.writing(db):
-        unchanged = store.state_of(db) == before
-        judged = outside if unchanged else judging.among_others(db, dataset_id, judged, policy, person_id=person.id)
+        if store.state_of(db) != before:
+            judged = judging.among_others(db, dataset_id, drafts, policy, person_id=person.id)
         _need_allowance(db, dataset_id, person, judged)
         kept = _keep(db, record, judged)
         provenance.keep(db, kept.id, rows)
@@ -200,13 +199,9 @@ def _kept_content(verdict: Judged) -> str | None:
 
 def _finding_record(example_id: int, found: Finding) -> dict[str, Any]:
     return {
-        "example_id": example_id,
-        "code": found.code,
-        "refuses": int(found.refuses),
-        "rule_version": found.rule_version,
-        "evidence": json.dumps(found.evidence, ensure_ascii=False),
-        "sentence": found.sentence,
-    }
+        "example_id": example_id, "code": found.code, "refuses": int(found.refuses), "rule_version": found.rule_version,
+        "evidence": json.dumps(found.evidence, ensure_ascii=False), "sentence": found.sentence,
+    }  # fmt: skip
 
 
 def mine(
