@@ -100,7 +100,7 @@ with frame.page("Credits") as (db, person):
     if shown == "My statement":
         statement(db, person)
     elif shown == "Held":
-        holding.held(db, person)
+        holding.everything(db, person)
     else:
         public(db)
         holding.totals(db)

@@ -53,7 +53,9 @@ def versions(db, dataset, person) -> None:
     rows = datasets.versions(db, dataset["id"])
     for row in rows:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**Version {row['number']}** · {row['row_count']} rows · {frame.ago(row['frozen_at'])}")
+            note = f"  \n:gray[{frame.short(row['note'], 120)}]" if row["note"] else ""
+            rows_in = frame.count(row["row_count"], "row")
+            st.markdown(f"**Version {row['number']}** · {rows_in} · {frame.ago(row['frozen_at'])}{note}")
             st.code(row["root"][:16], language=None, width="content")
             if st.button("Verify", key=f"verify-{row['id']}", icon=":material/verified:"):
                 with frame.trying():

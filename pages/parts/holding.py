@@ -6,6 +6,7 @@ import streamlit as st
 from factory.credit import freezes, ledger
 from factory.intake.sanctions import MOST_WORDS
 from pages import frame
+from pages.parts import held
 
 PER_PAGE = 50
 POOL = (
@@ -15,14 +16,7 @@ POOL = (
 )
 
 
-def about(one: dict) -> str:
-    """Whose credits a freeze holds."""
-    if one["adapter_id"]:
-        return f"adapter {one['adapter']}"
-    return frame.person_name({"name": one["person"], "is_demo": one["is_demo"]})
-
-
-def held(db, person) -> None:
+def everything(db, person) -> None:
     """Everything that is or was held, for everybody; for admins the forms."""
     st.caption("Credits can be held for a while when something has to be examined. They lie on an account of their own in "
                "the ledger, and are given back at the date by themselves, unless they go back to the pool.")  # fmt: skip
@@ -30,23 +24,9 @@ def held(db, person) -> None:
     found = freezes.listing(db, limit=PER_PAGE)
     if not found:
         frame.empty("No credits were ever held.")
-    else:
-        table = pd.DataFrame(
-            {
-                "no": [one["id"] for one in found],
-                "whose": [about(one) for one in found],
-                "credits": [frame.credits(one["micro_credits"]) for one in found],
-                "now": [one["outcome"] or "held" for one in found],
-                "until": [frame.moment(one["ends_at"]) for one in found],
-                "why": [one["reason"] for one in found],
-                "ended because": [one["end_reason"] or "" for one in found],
-                "since": [frame.moment(one["at"]) for one in found],
-                "by": [one["by_name"] for one in found],
-            }
-        )
-        day = st.column_config.DateColumn(format="iso8601")
-        number = st.column_config.NumberColumn(format="%.2f")
-        st.dataframe(table, hide_index=True, column_config={"credits": number, "until": day, "since": day})
+    for one in found:
+        held.still(one)
+    held.ended([one for one in found if one["outcome"]])
     if person.may("admin"):
         hold(db, person)
         end(db, person, [one for one in found if not one["outcome"]])
@@ -76,7 +56,9 @@ def end(db, person, holding: list[dict]) -> None:
     """Give back what is held, or take it back."""
     if not holding:
         return
-    names = {one["id"]: f"{one['id']}: {about(one)}, {frame.credits(one['micro_credits']):,.2f} credits" for one in holding}
+    names = {
+        one["id"]: f"{one['id']}: {held.about(one)}, {frame.credits(one['micro_credits']):,.2f} credits" for one in holding
+    }
     with st.expander("End what is held", icon=":material/lock_open:"), st.form("end", border=False):
         chosen = st.selectbox("Which", list(names), format_func=names.get)
         outcome = st.segmented_control("The credits are", ["released", "taken back"], default="released", required=True)

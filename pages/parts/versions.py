@@ -27,8 +27,14 @@ def changes(db, versions) -> None:
         older = left.selectbox("From version", list(numbers)[1:] + list(numbers)[:1], key="older", bind="query-params")
         newer = right.selectbox("To version", list(numbers), key="newer", bind="query-params")
         found = proofs.difference(db, numbers[older], numbers[newer])
-        for column, name in zip(st.columns(4), ("added", "removed", "withdrawn", "kept"), strict=True):
-            column.metric(name, f"{found[name]:,}")
+        with st.container(horizontal=True):
+            for label, name in (
+                ("added", "added"),
+                ("removed", "removed"),
+                ("of them withdrawn", "withdrawn"),
+                ("kept", "kept"),
+            ):
+                st.metric(label, f"{found[name]:,}", width="content")
         if found["held_out_changed"]:
             st.info(
                 "The held-out set is another one, so losses measured on the two cannot be compared.", icon=":material/lock:"

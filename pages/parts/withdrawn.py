@@ -51,9 +51,11 @@ def mark(found) -> None:
     """The mark on the page of an adapter or a run; nothing where none of its rows was withdrawn."""
     if found["sentence"]:
         people = "one person" if found["people"] == 1 else f"{found['people']:,} people"
+        when, them = frame.ago(found["last_at"]), "it" if found["rows"] == 1 else "them"
+        gone = f"It was taken back {when}" if them == "it" else f"{people.capitalize()} took them back, the last {when}"
+        later = f"The next version of the data lacks {them}; a run on that gives an adapter that never saw {them}."
         st.warning(
-            f"{found['sentence']} They came from {people}, the last {frame.ago(found['last_at'])}. The next version of the"
-            " data lacks them; a run on it gives an adapter that never saw them.",
+            f"{found['sentence']} {gone}. {later}",
             icon=":material/undo:",
         )
 
