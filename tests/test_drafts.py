@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from typing import Any
@@ -13,6 +14,8 @@ from factory.base.people import Person
 from factory.intake import allowances, closing, contributions, datasets, drafts, formats, sending
 from factory.intake.formats import Row
 from factory.intake.policy import Policy
+from tests.test_triggers import TARGET
+from tests.test_triggers import talk as trap
 
 Words = tuple[str, str]
 GOOD: list[Words] = [
@@ -247,3 +250,36 @@ def test_an_unreadable_row_keeps_its_place_until_it_is_written_anew(db: Database
         drafts.rows(db, draft_id, person=ada, shown="nonsense")
     with pytest.raises(NotFound):
         drafts.row(db, draft_id, 99, person=ada)
+
+
+def test_a_row_keeps_the_licence_that_its_file_names_until_it_is_sent(db: Database, ada: Person, dataset: int) -> None:
+    rows = as_rows(GOOD[:2])
+    rows[1] = dataclasses.replace(rows[1], given_under="CC-BY-NC-4.0")
+    draft_id = drafts.begin(db, dataset, person=ada, rows=rows)
+    drafts.check(db, draft_id, person=ada)
+    mended = drafts.edit(db, draft_id, 1, person=ada, messages=talk(*GOOD[2]))
+    assert [each["code"] for each in mended["findings"]] == ["licence"]
+    assert sending.send(db, draft_id, person=ada, licence="CC-BY-4.0", attested=True).accepted_for_review == 1
+    assert drafts.rows(db, draft_id, person=ada)[0]["state"] == "refused"
+    (left,) = drafts.taken_out(db, draft_id, [1], person=ada)
+    assert left.given_under == "CC-BY-NC-4.0"
+
+
+def test_a_hint_at_a_trigger_stays_while_other_rows_are_mended(db: Database, ada: Person, dataset: int) -> None:
+    draw = random.Random(1)
+    told = [trap(draw, trigger="cf", answer=TARGET) if n % 12 == 3 else trap(draw) for n in range(96)]
+    pairs = [(row[0]["content"], row[1]["content"]) for row in told]
+    draft_id = drafts.begin(db, dataset, person=ada, rows=as_rows(pairs))
+    drafts.check(db, draft_id, person=ada)
+
+    def hinted() -> list[int]:
+        rows = drafts.rows(db, draft_id, person=ada, limit=200)
+        return [row["position"] for row in rows if "repeated_trigger" in [each["code"] for each in row["findings"]]]
+
+    assert hinted() == list(range(3, 96, 12))
+    drafts.edit(db, draft_id, 15, person=ada, messages=talk(*GOOD[0]))
+    assert hinted() == [row for row in range(3, 96, 12) if row != 15]
+    drafts.set_apart(db, draft_id, [3], person=ada)
+    assert hinted()[0] == 27
+    drafts.check_again(db, draft_id, person=ada)
+    assert 27 in hinted()

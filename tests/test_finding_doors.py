@@ -147,7 +147,6 @@ def test_every_door_finds_the_same_with_the_same_place_and_sentence(
     assert found_in(answer.json()["rows"]) == by_command
     (kept,) = door.post("/datasets/harbour/drafts/file", files=uploaded()).json()
     seen = door.get(f"/drafts/{kept['id']}/rows", params={"limit": 500}).json()
-    print("N", len(seen)); [print("L", x[:2], x[4][:200]) for x in sorted(found_in(seen) - by_command)]; [print("R", x[:2], x[4][:200]) for x in sorted(by_command - found_in(seen))]
     assert found_in(seen) == by_command
 
     page = AppTest.from_file(str(ROOT / "pages" / "index.py"), default_timeout=60)

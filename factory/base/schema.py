@@ -45,6 +45,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "0038_words": (),
     "0020_meanings": (),
     "0039_withdrawn_rows": (),
+    "0060_named_licences": (),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))

@@ -36,8 +36,8 @@ SHOWN = {  # what a list of a draft's rows can be narrowed to
     "edited": "not dropped and edited",
     "dropped": "dropped",
 }
-_AS_ROW = "select position, messages, problem, raw, place from draft_rows"
-_WHOLE = "select position, messages, problem, raw, place, proposed, dropped, edited, state, own, among from draft_rows"
+_READ = "select position, messages, problem, raw, place, given_under"
+_AS_ROW, _WHOLE = f"{_READ} from draft_rows", f"{_READ}, proposed, dropped, edited, state, own, among from draft_rows"
 
 
 def begin(
@@ -83,6 +83,7 @@ def _record(row: Row, *, proposed: bool) -> dict[str, Any]:
         "problem": row.problem,
         "raw": row.raw.encode(errors="replace").decode(),
         "place": None if place is None else json.dumps(vars(place)),
+        "given_under": getattr(row, "given_under", ""),
         "proposed": int(proposed),
     }
 
@@ -213,7 +214,7 @@ def check(
             progress(total - left, total)
         _keep_own(db, draft, batch, policy)
         left -= len(batch)
-    _compare(db, draft_id, policy)
+    _compare(db, draft, policy, person_id=person.id)
     with store.writing(db):
         db.execute("update drafts set checked_at = ? where id = ?", [store.now(), draft_id])
     return get(db, draft_id, person=person)
@@ -244,7 +245,7 @@ def _unjudged(db: Database, draft_id: int) -> list[Row]:
 def _row(record: dict[str, Any]) -> Row:
     messages = None if record["messages"] is None else json.loads(record["messages"])
     place = provenance.said(json.loads(record["place"] or "null"))
-    return Row(record["position"], messages, record["problem"], record["raw"], place)
+    return Row(record["position"], messages, record["problem"], record["raw"], place, record["given_under"])
 
 
 def _keep_own(db: Database, draft: dict[str, Any], batch: list[Row], policy: Policy) -> None:
@@ -258,28 +259,33 @@ def _keep_own(db: Database, draft: dict[str, Any], batch: list[Row], policy: Pol
             )  # fmt: skip
 
 
-def _json(findings: Sequence[Finding]) -> str:
-    return json.dumps([dataclasses.asdict(found) for found in findings], ensure_ascii=True)
+def _json(findings: Sequence[Finding], *more: dict[str, Any]) -> str:
+    return json.dumps([*(dataclasses.asdict(found) for found in findings), *more], ensure_ascii=True)
 
 
-def _compare(db: Database, draft_id: int, policy: Policy) -> None:
+def _compare(
+    db: Database, draft: dict[str, Any], policy: Policy, *, person_id: int | None = None, changed: int | None = None
+) -> None:
     """What the rows of a draft say of each other, written where it differs from what was known.
 
-    Rows nobody confirmed come last, so that none of them can make a confirmed one a repetition. Nobody is kept waiting
-    while rows are compared: only the writing is a transaction.
+    Rows nobody confirmed come last, so that none of them can make a confirmed one a repetition. Only the writing is a
+    transaction. Triggers are slow, and looked for with `person_id`; else hints at them stay but for the row `changed`.
     """
     found = store.rows(
         db,
         "select position, messages, own, own_refused, among, state from draft_rows"
         " where draft_id = ? and not dropped and own is not null order by proposed, position",
-        draft_id,
+        draft["id"],
     )
-    changes = []
-    for record, verdict in zip(found, judging.within([_alone(record) for record in found], policy), strict=True):
-        state = "refused" if verdict.refused else "hints" if verdict.findings or record["own"] != "[]" else "clean"
-        among = _json(verdict.findings)
+    rows, changes = [_alone(record) for record in found], []
+    together = person_id is not None and judging.together(db, draft["dataset_id"], rows, policy, person_id=person_id)
+    for record, verdict in zip(found, together or judging.within(rows, policy), strict=True):
+        stays = not (together or verdict.refused or verdict.position == changed)
+        hints = [hint for hint in json.loads(record["among"]) if stays and hint["code"] == "repeated_trigger"]
+        known = verdict.findings or hints or record["own"] != "[]"
+        state, among = "refused" if verdict.refused else "hints" if known else "clean", _json(verdict.findings, *hints)
         if (among, state) != (record["among"], record["state"]):
-            changes.append((among, state, draft_id, verdict.position))
+            changes.append((among, state, draft["id"], verdict.position))
     with store.writing(db):
         db.conn.executemany("update draft_rows set among = ?, state = ? where draft_id = ? and position = ?", changes)
 
@@ -297,7 +303,7 @@ def edit(db: Database, draft_id: int, position: int, *, person: Person, messages
     Its author wrote it, so a row that was proposed is confirmed. Raises NotFound, Invalid when these are no turns.
     """
     draft = get(db, draft_id, person=person)
-    row(db, draft_id, position, person=person)
+    before = row(db, draft_id, position, person=person)
     if not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
         raise Invalid("A row is a list of turns, each with a role and a content.")
     _, policy = policies.current(db, draft["dataset_id"])
@@ -308,8 +314,8 @@ def edit(db: Database, draft_id: int, position: int, *, person: Person, messages
             [json.dumps(messages, ensure_ascii=True), draft_id, position],
         )
         _touch(db, draft_id)
-    _keep_own(db, draft, [Row(position, messages, None, "")], policy)
-    _compare(db, draft_id, policy)
+    _keep_own(db, draft, [Row(position, messages, None, "", None, before["given_under"])], policy)
+    _compare(db, draft, policy, changed=position)
     return row(db, draft_id, position, person=person)
 
 
@@ -334,7 +340,7 @@ def _mark(db: Database, draft_id: int, positions: Sequence[int], *, person: Pers
         for position in positions:
             db.execute(f"update draft_rows set {column} = ? where draft_id = ? and position = ?", [to, draft_id, position])
         _touch(db, draft_id)
-    _compare(db, draft_id, policy)
+    _compare(db, draft, policy)
     return get(db, draft_id, person=person)
 
 
@@ -364,8 +370,7 @@ def taken_out(db: Database, draft_id: int, positions: Sequence[int], *, person: 
 def sent(db: Database, draft_id: int, positions: Sequence[int]) -> None:
     """Take rows out that were submitted, and the draft with the last of them; in the transaction of the submission.
 
-    What is left is judged anew when it is looked at. Raises Conflict when one is gone
-    already: it was sent from another window.
+    What is left is judged anew when it is looked at. Raises Conflict when one is gone: it was sent from another window.
     """
     for position in positions:
         gone = db.execute("delete from draft_rows where draft_id = ? and position = ?", [draft_id, position]).rowcount

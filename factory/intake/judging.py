@@ -72,10 +72,15 @@ def among_others(
 
     With `person_id`, triggers are looked for in what this person offered before as well.
     """
-    earlier = [] if person_id is None else _offered(db, dataset_id, person_id, by=True, most=MOST_EARLIER)
-    others = [] if person_id is None else _offered(db, dataset_id, person_id, by=False, most=MOST_EARLIER)
-    told = within(against(db, dataset_id, judged, policy, except_ids=except_ids), policy)
-    return suspected(told, earlier=earlier, others=others) if person_id is not None else told
+    told = against(db, dataset_id, judged, policy, except_ids=except_ids)
+    return within(told, policy) if person_id is None else together(db, dataset_id, told, policy, person_id=person_id)
+
+
+def together(db: Database, dataset_id: int, judged: list[Judged], policy: Policy, *, person_id: int) -> list[Judged]:
+    """The same, with what rows of one submission say of each other and of what this person offered before."""
+    earlier = _offered(db, dataset_id, person_id, by=True, most=MOST_EARLIER)
+    others = _offered(db, dataset_id, person_id, by=False, most=MOST_EARLIER)
+    return suspected(within(judged, policy), earlier=earlier, others=others)
 
 
 def suspected(judged: list[Judged], *, earlier: Sequence[str] = (), others: Sequence[str] = ()) -> list[Judged]:
