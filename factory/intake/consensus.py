@@ -66,6 +66,15 @@ def probabilities(verdicts: Sequence[tuple[str, Trust]], good_before: float = 0.
     return {outcome: value / total for outcome, value in likely.items()}
 
 
+def may_settle(said: Sequence[str], *, quorum: int, at_most: int) -> bool:
+    """Whether `settled` can have an outcome for verdicts that said this, however far their reviewers are trusted.
+
+    >>> may_settle(["accept", "reject"], quorum=2, at_most=5), may_settle(["accept", "accept"], quorum=2, at_most=5)
+    (False, True)
+    """
+    return len(said) >= max(quorum, at_most) or any(said.count(verdict) >= quorum for verdict in VERDICTS)
+
+
 def settled(
     verdicts: Sequence[tuple[str, Trust]], *, quorum: int, at_most: int, confidence: float, good_before: float = 0.5,
     at_last: float = 0.5,

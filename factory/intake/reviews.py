@@ -240,8 +240,11 @@ def verdicts_on(db: Database, example_id: int) -> list[dict[str, Any]]:
 
 
 def _settle(db: Database, example_id: int, policy: Policy) -> str:
-    verdicts = verdicts_on(db, example_id)
+    said = [d for (d,) in db.execute("select decision from verdicts where example_id = ?", [example_id]).fetchall()]
     needed = scrutiny.needed(db, example_id, policy)
+    if not consensus.may_settle(said, quorum=needed.quorum, at_most=policy.quorum_at_most):
+        return "waiting"  # whoever said it; to look up how far each is trusted takes longest
+    verdicts = verdicts_on(db, example_id)
     outcome = consensus.settled(
         [(verdict["decision"], verdict["trust"]) for verdict in verdicts], quorum=needed.quorum,
         at_most=policy.quorum_at_most, confidence=needed.confidence, good_before=needed.good_before,
