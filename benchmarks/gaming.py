@@ -33,7 +33,7 @@ from sqlite_utils import Database
 
 from benchmarks import gaming_texts
 from benchmarks.gaming_texts import HONEST_KINDS, Texts
-from benchmarks.gaming_world import DAY, Member, World, cast
+from benchmarks.gaming_world import DAY, HOURS, Member, World, cast
 from factory.base import store
 from factory.credit import leaderboards
 from factory.intake import policy as policies
@@ -56,14 +56,14 @@ def opened(folder: Path, name: str, seed: int) -> Database:
     return db
 
 
-def weight(accuracy: float) -> float:
-    """What one verdict says by the model of `consensus`, as a share of what a newcomer's does."""
-    return max(0.0, 3 * accuracy - 1) / (3 * reviewers.USUAL - 1)
-
-
 def ranked(world: World, by: str) -> list[Member]:
-    """Contributors in the order of a rule: standing (the board of the program), count or rate of acceptance."""
+    """Contributors in the order of a rule: standing (the board of the program), count or rate of acceptance.
+
+    Who is equal by count or rate is in a drawn order: these rules say nothing about it, and the board's own order would.
+    """
     board = leaderboards.contributors(world.db, dataset_id=world.dataset_id)
+    if by != "standing":
+        random.Random(f"equals {world.seed}").shuffle(board)
     if by == "count":
         board.sort(key=lambda r: -r["accepted"])
     elif by == "rate":
@@ -132,13 +132,13 @@ def outcomes(world: World, days: int) -> dict[str, Any]:
 
 
 def weights(world: World) -> dict[str, dict[str, float]]:
-    """For each reviewer the weight of a verdict at the end and after 50, as a share of a newcomer's."""
+    """For each reviewer the weight of a verdict (`reviewers.Accuracy.weight`) at the end and after 50; 1 is a newcomer's."""
     with store.clock(lambda: world.moment):
         return {
             member.name: {
                 "judged": world.judged[member.name],
-                "at_50": weight(world.weights[member.name].get(50, reviewers.USUAL)),
-                "at_end": weight(reviewers.accuracy(world.db, member.who.id).value),
+                "at_50": world.weights[member.name].get(50, 1.0),
+                "at_end": reviewers.accuracy(world.db, member.who.id).weight,
             }
             for member in world.members
             if member.reviews
@@ -203,7 +203,7 @@ def claims(found: dict[str, Any]) -> dict[str, bool]:
         "wrongly_refused": rows["wrongly_refused"] <= LIMITS["wrongly_refused"],
         "repaired_by_appeal": repaired is None or repaired >= LIMITS["repaired"],
         "bad_reviewers_lose_weight": bool(judged) and all(w["at_50"] <= LIMITS["weight_left"] for w in judged),
-        "nobody_waits_too_long": rows["longest_wait_days"] <= rows["deadline_days"] + 1,
+        "nobody_waits_too_long": rows["longest_wait_days"] <= rows["deadline_days"] + HOURS / 24,
     }
 
 

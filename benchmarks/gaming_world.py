@@ -23,6 +23,7 @@ from factory.intake import allowances, appeals, contributions, datasets, deadlin
 from factory.intake.policy import Policy
 
 DAY = 24 * 3600.0
+HOURS = 2  # between two looks at what is overdue; the worker of an installation looks more often
 START = 1_700_006_400.0  # a midnight, UTC
 HURRY = 3.0  # how much more often colluders err on what is not their ring's, unless they take care not to be noticed
 # How often an honest reviewer says the wrong thing of a row of this kind; each is a little better or worse than that.
@@ -66,7 +67,8 @@ def cast(rng: random.Random) -> list[Member]:
         *[Member(f"ring-{n:02}", "ring", 0.6, 5, {"wrong": 0.7, "good": 0.3}) for n in range(20)],
         Member("vandal", "vandal", 2.0, 0, {"damage": 0.6, "good": 0.4}, reviews=10),
         Member("lazy", "lazy", reviews=15),
-        *[Member(f"colluder-{n}", "colluder", reviews=12) for n in range(3)],
+        # They come with the ring: before, they would be people who judge in a hurry and nothing else.
+        *[Member(f"colluder-{n}", "colluder", joins=5, reviews=12) for n in range(3)],
     ]
     members += [Member(f"reviewer-{n:02}", "reviewer", reviews=9, skill=rng.uniform(0.6, 1.4)) for n in range(16)]
     return members
@@ -105,11 +107,13 @@ class World:
         with store.clock(lambda: self.moment):
             for day in range(days):
                 self._join(day)
-                for hour, member, act in sorted(self._plan(day), key=lambda planned: planned[0]):
+                clocks = [(hour, None, self._let_clocks_run) for hour in range(0, 24, HOURS)]
+                for hour, member, act in sorted([*self._plan(day), *clocks], key=lambda planned: planned[0]):
                     self.moment = START + day * DAY + hour * 3600.0
                     act(member)
-                self.moment = START + (day + 1) * DAY - 1.0
-                deadlines.settle_overdue(self.db, limit=10_000)
+
+    def _let_clocks_run(self, _: None) -> None:
+        deadlines.settle_overdue(self.db, limit=10_000)
 
     def _join(self, day: int) -> None:
         for member in self.members:
@@ -263,4 +267,4 @@ class World:
         self.judged[member.name] += 1
         count = self.judged[member.name]
         if count in (10, 25, 50, 100, 200, 400):
-            self.weights[member.name][count] = reviewers.accuracy(self.db, member.who.id).value
+            self.weights[member.name][count] = reviewers.accuracy(self.db, member.who.id).weight

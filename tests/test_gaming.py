@@ -59,9 +59,19 @@ def test_claims_fail_where_the_figures_are_bad() -> None:
     assert not any(gaming.claims(found).values())
 
 
-def test_a_newcomers_verdict_weighs_one_and_a_guessers_nothing() -> None:
-    assert gaming.weight(0.8) == 1.0
-    assert gaming.weight(1 / 3) == 0.0
+def test_who_is_equal_by_the_rule_of_a_control_is_not_ordered_by_the_rule_that_it_is_held_against(tmp_path: Path) -> None:
+    members = [Member(f"ann-{n}", "expert", 2.0, 0, {"good": 1.0}) for n in range(12)]
+    members += [Member("rue", "reviewer", reviews=40), Member("rob", "reviewer", reviews=40)]
+    db = gaming.opened(tmp_path, "equals", 1)
+    try:
+        world = World(db, 1, members, Texts(random.Random("texts"), []))
+        world.run(2)
+        with store.clock(lambda: world.moment):
+            orders = {by: [member.name for member in gaming.ranked(world, by)] for by in ("standing", "rate")}
+    finally:
+        db.close()
+    assert sorted(orders["rate"]) == sorted(orders["standing"])
+    assert orders["rate"] != orders["standing"]
 
 
 def test_real_rows_are_read_and_what_checks_would_refuse_is_left_out(tmp_path: Path) -> None:
