@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from factory import terminal
 from factory.base import people
 from factory.base.errors import Invalid
 from factory.commands.desk import Desk, file_at, say, told, version_named
@@ -47,14 +48,17 @@ def datasets_create(desk: Desk, arguments: argparse.Namespace) -> None:
 def datasets_seal(desk: Desk, arguments: argparse.Namespace) -> None:
     """Seal held-out questions."""
     dataset = datasets.get(desk.db, arguments.slug)
-    sealed = datasets.seal_held_out(desk.db, dataset["id"], person=desk.person, rows=_messages(_read(desk, arguments)))
+    rows, every = _messages(_read(desk, arguments)), dataset["accepted"] + dataset["waiting"] + dataset["returned"]
+    with terminal.bars(quiet=desk.json or every < datasets.AT_ONCE) as tell:
+        sealed = datasets.seal_held_out(desk.db, dataset["id"], person=desk.person, rows=rows, tell=tell)
     say(desk, sealed, f"{sealed['row_count']} held-out rows of {dataset['slug']} are sealed, root {sealed['root']}.")
 
 
 def datasets_freeze(desk: Desk, arguments: argparse.Namespace) -> None:
     """Freeze what is accepted now."""
     dataset = datasets.get(desk.db, arguments.slug)
-    version = datasets.freeze(desk.db, dataset["id"], person=desk.person, note=arguments.note)
+    with terminal.bars(quiet=desk.json or dataset["accepted"] < datasets.AT_ONCE) as tell:
+        version = datasets.freeze(desk.db, dataset["id"], person=desk.person, note=arguments.note, tell=tell)
     words = f"{dataset['slug']}@{version['number']} is frozen: {version['row_count']} rows, root {version['root']}."
     say(desk, version, words)
 

@@ -7,7 +7,7 @@ these rows in this order: whoever has the rows can compute it, and nobody can ch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlite_utils import Database
@@ -20,10 +20,12 @@ from factory.intake import policy as policies
 from factory.intake.merkle import merkle_root
 from factory.intake.policy import LICENCES, Policy
 
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
 MAX_HELD_OUT = 5_000
 STATES = ("waiting", "accepted", "returned", "rejected", "refused", "withdrawn")
 DAY_SECONDS = 24 * 3600.0
+AT_ONCE = 20_000  # rows of a version between two words on how far it is
 OVERVIEW = """
     select d.*, p.display_name as owner, coalesce(c.accepted, 0) as accepted, coalesce(c.waiting, 0) as waiting,
         coalesce(c.refused, 0) as refused, coalesce(c.rejected, 0) as rejected, coalesce(c.returned, 0) as returned,
@@ -40,6 +42,10 @@ VERSION = """
     select v.*, d.slug, d.title, d.licence, d.is_demo, h.root as held_out_root, h.row_count as held_out_rows
     from dataset_versions v join datasets d on d.id = v.dataset_id left join held_out_sets h on h.id = v.held_out_set_id
 """
+
+
+def _untold(words: str, done: int, of: int) -> None:
+    """Where nobody wants to hear how far it is."""
 
 
 def create(
@@ -143,19 +149,26 @@ def _need_keeper(db: Database, dataset_id: int, person: Person) -> None:
         raise NotAllowed("Only the owner of this dataset or a curator may do that; ask one of them.")
 
 
-def seal_held_out(db: Database, dataset_id: int, *, person: Person, rows: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+def seal_held_out(
+    db: Database, dataset_id: int, *, person: Person, rows: Sequence[list[dict[str, Any]]], tell: Progress | None = None
+) -> dict[str, Any]:
     """Seal rows that adapters are measured with: nobody can submit them, no version holds them. The newest set counts.
 
     Needs the role curator. Raises Invalid, listing rows that checks refuse, that repeat each other, or that are too close to
-    an example already taken in. Gives id, root, row_count.
+    an example already taken in. Gives id, root, row_count. What `tell` raises stops it, and nothing is sealed.
     """
     people.need(person, "curator")
     _, policy = policies.current(db, dataset_id)
     if not 1 <= len(rows) <= MAX_HELD_OUT:
         raise Invalid(f"A held-out set has 1 to {MAX_HELD_OUT:,} rows; these are {len(rows):,}.")
     contents, problems = judging.sealable(rows, policy)
+    since, of = (int(store.value(db, "select coalesce(max(id), 0) from examples")), store.now()), _taken_in(db, dataset_id)
+    told = tell or _untold
+    # Every example is read, which may take minutes: before the transaction, and in it only what came meanwhile.
+    problems += judging.leaks(db, dataset_id, contents, policy, tell=lambda n: told("comparing", n, max(of, n)))
     with store.writing(db):
-        problems += judging.leaks(db, dataset_id, contents, policy)
+        late = judging.leaks(db, dataset_id, contents, policy, since=since)
+        problems = list(dict.fromkeys([*problems, *late]))
         if problems:
             more = len(problems) - 20
             raise Invalid([*problems[:20], *([f"And {more:,} more."] if more > 0 else [])])
@@ -175,6 +188,11 @@ def seal_held_out(db: Database, dataset_id: int, *, person: Person, rows: Sequen
     return {"id": set_id, "root": record["root"], "row_count": len(contents)}
 
 
+def _taken_in(db: Database, dataset_id: int) -> int:
+    found = counts(db, dataset_id)
+    return found["waiting"] + found["accepted"] + found["returned"]
+
+
 def held_out(db: Database, dataset_id: int) -> dict[str, Any] | None:
     """The newest held-out set of a dataset: id, root, row_count, sealed_at; None when nothing is sealed."""
     return store.row(
@@ -191,23 +209,22 @@ def held_out_content(db: Database, set_id: int) -> list[str]:
     ]
 
 
-def freeze(db: Database, dataset_id: int, *, person: Person, note: str = "") -> dict[str, Any]:
+def freeze(db: Database, dataset_id: int, *, person: Person, note: str = "", tell: Progress | None = None) -> dict[str, Any]:
     """Freeze what is accepted now as the next version; for the owner or a curator.
 
+    What `tell` raises stops it, and nothing is frozen: all of it is one transaction.
     Raises NotAllowed, NotFound, Invalid when nothing is accepted, Conflict when nothing changed since the latest version.
     """
     _need_keeper(db, dataset_id, person)
+    told = tell or _untold
     with store.writing(db):
-        taken = store.rows(
-            db,
-            "select e.id, e.content_hash from example_states s join examples e on e.id = s.example_id"
-            " where s.dataset_id = ? and s.state = 'accepted' order by e.id",
-            dataset_id,
-        )
+        taken = _accepted(db, dataset_id, told)
         if not taken:
             raise Invalid("Nothing is accepted yet, so there is nothing to freeze; review what waits first.")
-        hashes = [record["content_hash"] for record in taken]
+        hashes = [digest for _, digest in taken]
+        told("hashing", 0, 2)
         root = merkle_root(hashes)
+        told("hashing", 1, 2)
         sealed = held_out(db, dataset_id)
         latest = store.row(db, f"{VERSION} where v.dataset_id = ? order by v.number desc limit 1", dataset_id)
         set_id = sealed["id"] if sealed else None
@@ -226,11 +243,29 @@ def freeze(db: Database, dataset_id: int, *, person: Person, note: str = "") -> 
             "frozen_at": store.now(),
         }
         version_id = store.insert(db, "dataset_versions", record)
-        db.conn.executemany(
-            "insert into version_rows (version_id, position, example_id, content_hash) values (?, ?, ?, ?)",
-            [(version_id, position, row["id"], row["content_hash"]) for position, row in enumerate(taken)],
-        )
+        for place in range(0, len(taken), AT_ONCE):
+            told("writing", place, len(taken))
+            db.conn.executemany(
+                "insert into version_rows (version_id, position, example_id, content_hash) values (?, ?, ?, ?)",
+                [(version_id, place + n, *row) for n, row in enumerate(taken[place : place + AT_ONCE])],
+            )
+        told("writing", len(taken), len(taken))
     return version(db, version_id)
+
+
+def _accepted(db: Database, dataset_id: int, tell: Progress) -> list[tuple[int, str]]:
+    """Id and hash of each accepted example, in order."""
+    of = counts(db, dataset_id)["accepted"]
+    cursor = db.execute(
+        "select e.id, e.content_hash from example_states s join examples e on e.id = s.example_id"
+        " where s.dataset_id = ? and s.state = 'accepted' order by e.id",
+        [dataset_id],
+    )
+    taken: list[tuple[int, str]] = []
+    while some := cursor.fetchmany(AT_ONCE):
+        taken += some
+        tell("reading", len(taken), max(of, len(taken)))
+    return taken
 
 
 def version(db: Database, version_id: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from factory.intake.policy import Policy
 from factory.intake.similarity import Features
 
 MAX_ROWS = 10_000
+LOOKED_AT = 1_000  # examples that are held against what shall be sealed, at once
 MOST_EARLIER = 300  # rows of a person, and of the others, beside which triggers are looked for
 
 Draft = Sequence[Row] | Sequence[list[dict[str, Any]]]
@@ -214,20 +215,37 @@ def sealable(rows: Sequence[list[dict[str, Any]]], policy: Policy) -> tuple[dict
     return contents, problems
 
 
-def leaks(db: Database, dataset_id: int, contents: dict[str, int], policy: Policy) -> list[str]:
-    """One sentence for each example taken in that is too close to a row to hold out, as `sealable` gives them."""
+def leaks(
+    db: Database, dataset_id: int, contents: dict[str, int], policy: Policy,
+    *, tell: Callable[[int], None] | None = None, since: tuple[int, float] | None = None, at_once: int = LOOKED_AT,
+) -> list[str]:  # fmt: skip
+    """One sentence for each example taken in that is too close to a row to hold out, as `sealable` gives them.
+
+    `tell` hears how many were looked at so far. With `since` (an id, a moment) only those that came after that id, or were
+    decided from that moment on: what a look at all of them may have missed meanwhile.
+    """
     crowd, numbers = similarity.crowd(list(contents)), list(contents.values())
-    taken = store.rows(
-        db,
+    late = " and (e.id > :after or e.id in (select example_id from decisions where at >= :at))" if since else ""
+    sql = (
         "select e.id, e.content from example_states s join examples e on e.id = s.example_id"
-        f" where s.dataset_id = ? and s.state in {similarity.ACTIVE} order by e.id",
-        dataset_id,
+        f" where s.dataset_id = :dataset_id and s.example_id > :reached and s.state in {similarity.ACTIVE}{late}"
+        " order by s.example_id limit :most"
     )
-    problems = []
-    for record in taken:
-        near = similarity.nearest_in(crowd, similarity.features(record["content"]), by_question=True)
-        if near and near[1] >= policy.held_out_jaccard:
-            problems.append(
-                f"Row {numbers[near[0]]} is too close to example {record['id']}; withdraw the example or leave the row out."
-            )
+    named = {
+        "dataset_id": dataset_id,
+        "most": at_once,
+        **(dict(zip(("after", "at"), since, strict=True)) if since else {}),
+    }
+    problems, reached, seen = [], 0, 0
+    while taken := store.rows(db, sql, reached=reached, **named):
+        for record in taken:
+            near = similarity.nearest_in(crowd, similarity.features(record["content"]), by_question=True)
+            if near and near[1] >= policy.held_out_jaccard:
+                problems.append(
+                    f"Row {numbers[near[0]]} is too close to example {record['id']}; withdraw the example or leave the row"
+                    " out."
+                )
+        reached, seen = taken[-1]["id"], seen + len(taken)
+        if tell is not None:
+            tell(seen)
     return problems

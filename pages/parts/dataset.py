@@ -6,7 +6,7 @@ import streamlit as st
 from factory import charts
 from factory.intake import browsing, contributions, datasets, formats, reviews
 from pages import frame
-from pages.parts import mine
+from pages.parts import freezing, mine
 from pages.parts import versions as sharing
 
 PER_PAGE = 25
@@ -67,35 +67,8 @@ def versions(db, dataset, person) -> None:
     if not rows:
         frame.empty("Nothing is frozen yet. A version can be frozen once examples are accepted.")
     if person.may("curator"):
-        seal(db, dataset, person)
-        with st.form("freeze", clear_on_submit=True):
-            note = st.text_input("What is new in it", max_chars=300)
-            if st.form_submit_button("Freeze the accepted examples as the next version", icon=":material/ac_unit:"):
-                with frame.trying():
-                    made = datasets.freeze(db, dataset["id"], person=person, note=note)
-                    frame.done(f"Version {made['number']} is frozen with {made['row_count']} rows.")
-                    st.rerun()
-
-
-def seal(db, dataset, person) -> None:
-    """Give the dataset the rows its adapters are measured with; the newest set counts from the next version on."""
-    sealed = datasets.held_out(db, dataset["id"])
-    now = (
-        f"{frame.count(sealed['row_count'], 'row')} sealed {frame.ago(sealed['sealed_at'])}" if sealed else "none sealed yet"
-    )
-    with st.expander(f"Held-out rows: {now}", icon=":material/lock:", expanded=sealed is None):
-        st.caption("Adapters are measured with them, so nobody can submit them or anything like them. Without them a run "
-                   "leaves no evaluation and no credits. Seal them before people contribute.")  # fmt: skip
-        uploaded = st.file_uploader("A file of rows, in any format that contributions take", key="held-out")
-        if uploaded and st.button("Seal these rows"):
-            with frame.trying():
-                reading = formats.read(uploaded.getvalue(), name=uploaded.name, settings=frame.settings())
-                if bad := [row.problem for row in reading.rows if row.problem]:
-                    raise frame.Invalid(bad[:20])
-                rows = [row.messages for row in reading.rows if row.messages]
-                made = datasets.seal_held_out(db, dataset["id"], person=person, rows=rows)
-                frame.done(f"{frame.count(made['row_count'], 'row')} sealed.")
-                st.rerun()
+        freezing.seal(db, dataset, person)
+        freezing.freeze(db, dataset, person)
 
 
 def statistics(db, dataset) -> None:
