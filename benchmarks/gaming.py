@@ -31,7 +31,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from benchmarks import gaming_texts
+from benchmarks import gaming_table, gaming_texts
+from benchmarks.gaming_table import BADLY
 from benchmarks.gaming_texts import HONEST_KINDS, Texts
 from benchmarks.gaming_world import DAY, HOURS, Member, World, cast
 from factory.base import store
@@ -43,7 +44,6 @@ from factory.intake.policy import Policy
 HONEST = ("expert", "newcomer")
 SPLITS = (1, 2, 4, 16)
 WORK = 120
-BADLY = ("lazy", "colluder", "vandal")
 LIMITS = {"split_gain": 1.02, "accepted_spam": 0.01, "wrongly_refused": 0.02, "repaired": 0.8, "weight_left": 0.9}
 
 
@@ -269,6 +269,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="a folder for the figures of each seed; seeds found there are not run again"
     )
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/gaming.md")
     words = parser.parse_args()
     words.days, words.seeds = words.days or (12 if words.quick else 90), words.seeds or (1 if words.quick else 10)
     if words.out:
@@ -289,6 +290,8 @@ def main() -> None:
     text = json.dumps(told)
     if words.out:
         (words.out / "gaming.json").write_text(text, encoding="utf-8")
+    if words.write:
+        gaming_table.write(told)
     print(text)
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gaming, gaming_texts
+from benchmarks import gaming, gaming_table, gaming_texts
 from benchmarks.gaming_texts import Texts
 from benchmarks.gaming_world import DAY, START, Member, World
 from factory.base import store
@@ -53,6 +53,7 @@ def test_claims_fail_where_the_figures_are_bad() -> None:
         "splitting": {"worst": 1.0},
     }  # fmt: skip
     assert all(gaming.claims(found).values())
+    assert gaming.claims(found).keys() == gaming_table.SAID.keys()
     found["tops"]["standing"] = {"experts_in_top": 0.5, "honest_in_top": 0.9}
     rows |= {"accepted_spam": 0.1, "wrongly_refused": 0.1, "repaired_of_refused": 0.5, "longest_wait_days": 20.0}
     poor["at_50"], found["splitting"]["worst"] = 1.0, 1.1
@@ -80,3 +81,18 @@ def test_real_rows_are_read_and_what_checks_would_refuse_is_left_out(tmp_path: P
     (tmp_path / "rows.json").write_text(gaming.json.dumps([good, mail]))
     assert gaming_texts.read(tmp_path) == [(good["instruction"], good["output"])]
     assert gaming_texts.read(None) == []
+
+
+def test_the_tables_say_what_was_found() -> None:
+    board = {"experts_in_top": 1.0, "best_attacker": 12}
+    rows = {"rows": 5_999, "verdicts": 16_363, "accepted_spam": 0.006, "wrongly_refused": 0.004, "refused_and_over": 6}
+    rows |= {"repaired_of_refused": 5 / 6, "longest_wait_days": 2.2, "median_wait_days": 0.4}
+    seed = {"seed": 1, "outcomes": rows, "splitting": {"worst": 0.98}, "claims": dict.fromkeys(gaming_table.SAID, True)}
+    seed["tops"] = {rule: dict(board) for rule in gaming_table.RULES}
+    seed["weights"] = {f"{role}-0": {"judged": 60, "at_50": 0.5, "at_end": 0.4} for role in gaming_table.ROLES}
+    other = {**seed, "seed": 2, "claims": {**seed["claims"], "accepted_spam": False}}
+    page = gaming_table.page({"seeds": [seed, other], "days": 90, "careful": False})
+    assert "10 of 12 good rows that were refused were taken in in the end" in page
+    assert "| of what was accepted at most 1% is spam | 1 of 2 |" in page
+    assert "| nobody honest waits longer than the deadline | 2 of 2 |" in page
+    assert "| 1 | 5,999 | 16,363 | 0.60% | 0.40% | 5 of 6 | 2.2 days | 0.4 | 0.980 |" in page
