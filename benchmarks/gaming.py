@@ -188,6 +188,11 @@ def splitting(folder: Path, seed: int, pairs: list[tuple[str, str]], qualities: 
     return told
 
 
+def held(board: dict[str, Any]) -> tuple[float, float]:
+    """How well honest experts hold the top of a board; of two with as many of them, one without attackers is better."""
+    return board["experts_in_top"], board["honest_in_top"]
+
+
 def claims(found: dict[str, Any]) -> dict[str, bool]:
     """Pass or fail of each claim, from the figures of one seed."""
     board, rows, bad = found["tops"], found["outcomes"], [w for n, w in found["weights"].items() if n.startswith(BADLY)]
@@ -196,8 +201,8 @@ def claims(found: dict[str, Any]) -> dict[str, bool]:
     best = board["standing"]
     return {
         "experts_hold_the_top": best["experts_in_top"] >= 0.9 and best["honest_in_top"] == 1.0,
-        "count_does_worse": board["count"]["experts_in_top"] < best["experts_in_top"],
-        "rate_does_worse": board["rate"]["experts_in_top"] < best["experts_in_top"],
+        "count_does_worse": held(board["count"]) < held(best),
+        "rate_does_worse": held(board["rate"]) < held(best),
         "splitting_gains_nothing": found["splitting"]["worst"] <= LIMITS["split_gain"],
         "accepted_spam": rows["accepted_spam"] <= LIMITS["accepted_spam"],
         "wrongly_refused": rows["wrongly_refused"] <= LIMITS["wrongly_refused"],
@@ -278,13 +283,18 @@ def main() -> None:
     os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"})
     found = every_seed(words)
     passed = {claim: sum(one["claims"][claim] for one in found) for claim in found[0]["claims"]}
+    # A handful of rows a seed is refused and each is a quarter or so of them: what became of them is told over all seeds.
+    refused = sum(one["outcomes"]["refused_and_over"] for one in found)
+    repaired = sum(map(gaming_table.repaired, found)) / refused if refused else None
+    others = [count == len(found) for claim, count in passed.items() if claim != "repaired_by_appeal"]
     told = {
         "benchmark": "gaming",
         "days": words.days,
         "careful": words.careful,
         "limits": LIMITS,
         "passed": passed,
-        "ok": all(count == len(found) for count in passed.values()),
+        "repaired_of_refused": repaired,
+        "ok": all(others) and (repaired is None or repaired >= LIMITS["repaired"]),
         "seeds": found,
     }
     text = json.dumps(told)

@@ -97,8 +97,10 @@ def weights(found: list[dict[str, Any]]) -> list[str]:
 def page(told: dict[str, Any]) -> str:
     """All tables, under a line that says what was run."""
     found = told["seeds"]
-    refused = sum(one["outcomes"]["refused_and_over"] for one in found)
-    share = f"{sum(map(repaired, found)):,} of {refused:,} good rows that were refused were taken in in the end"
+    refused, mended = sum(one["outcomes"]["refused_and_over"] for one in found), sum(map(repaired, found))
+    share = (
+        f"{mended:,} of {refused:,} good rows that were refused ({mended / max(1, refused):.0%}) were taken in in the end"
+    )
     careful = "; colluders careful" if told["careful"] else ""
     about = f"{len(found)} seeds of {told['days']} days{careful}, generated rows; over all seeds {share}."
     parts = [[about], claims(found), ranks(found), seeds(found), weights(found)]

@@ -60,7 +60,8 @@ def cast(rng: random.Random) -> list[Member]:
         members.append(Member(f"newcomer-{n:02}", "newcomer", rate, joins, {"good": 0.85, "slip": 0.15}))
     members += [Member(f"passer-by-{n}", "newcomer", 0.04, rng.randint(0, 40), {"good": 1.0}) for n in range(8)]
     members += [
-        Member("flooder", "flooder", 40.0, 3, {"junk": 0.5, "wrong": 0.2, "good": 0.3}),
+        # Half of a flood is good, or it is no attack on a board by count: with less, the daily limits dry it up.
+        Member("flooder", "flooder", 40.0, 3, {"junk": 0.35, "wrong": 0.15, "good": 0.5}),
         Member("copier", "copier", 6.0, 10, {"copy": 0.9, "good": 0.1}),
         Member("paraphraser", "paraphraser", 3.0, 10, {"paraphrase": 0.8, "good": 0.2}),
         # A third of what the ring sends is good work of one person, so that the accounts look alive.

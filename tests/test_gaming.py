@@ -48,7 +48,7 @@ def test_claims_fail_where_the_figures_are_bad() -> None:
     rows["deadline_days"] = 14.0
     poor = {"judged": 60, "at_50": 0.2}
     found = {
-        "tops": {"standing": board, "count": {"experts_in_top": 0.5}, "rate": {"experts_in_top": 0.5}},
+        "tops": {"standing": board, "count": {**board, "honest_in_top": 0.9}, "rate": {**board, "experts_in_top": 0.5}},
         "outcomes": rows, "weights": {"lazy": poor, "reviewer-00": {"judged": 60, "at_50": 1.1}},
         "splitting": {"worst": 1.0},
     }  # fmt: skip
@@ -92,7 +92,7 @@ def test_the_tables_say_what_was_found() -> None:
     seed["weights"] = {f"{role}-0": {"judged": 60, "at_50": 0.5, "at_end": 0.4} for role in gaming_table.ROLES}
     other = {**seed, "seed": 2, "claims": {**seed["claims"], "accepted_spam": False}}
     page = gaming_table.page({"seeds": [seed, other], "days": 90, "careful": False})
-    assert "10 of 12 good rows that were refused were taken in in the end" in page
+    assert "10 of 12 good rows that were refused (83%) were taken in in the end" in page
     assert "| of what was accepted at most 1% is spam | 1 of 2 |" in page
     assert "| nobody honest waits longer than the deadline | 2 of 2 |" in page
     assert "| 1 | 5,999 | 16,363 | 0.60% | 0.40% | 5 of 6 | 2.2 days | 0.4 | 0.980 |" in page

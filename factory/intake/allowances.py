@@ -16,7 +16,7 @@ from factory.intake.policy import Policy
 from factory.intake.standing import Standing
 
 DAY_SECONDS = 24 * 3600.0
-HALF = 0.5  # the upper end of standing below which nothing is earned beyond the base
+TWO_OF_THREE = 2 / 3  # of what was decided have to be accepted, or nothing is earned beyond the base
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
 
     limit = min(cap, base × upper end of standing + growth × clusters accepted in 30 days × lower end of standing), by the
     dataset's policy: it grows with good work, shrinks gently as that ages or is turned down, and never reaches zero.
-    Whose work is surely (the upper end) turned down more often than not earns no growth: what is good in a flood would
-    else pay for the flood, in the hours of reviewers;
+    Of whose work less than two of three are accepted earns no growth: what is good in a flood would else pay for the
+    flood, in the hours of reviewers;
     bytes are `daily_bytes_per_example` for each of them.
     Examples that checks refused are not counted as used.
     """
@@ -52,7 +52,7 @@ def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
     proven = standing.of(db, person.id, dataset_id)
     lower, base = proven.lower, base_of(policy, proven)
     accepted = standing.accepted_since(db, person.id, dataset_id, now - 30 * DAY_SECONDS)
-    earned = int(policy.daily_growth * accepted * lower) if proven.upper >= HALF else 0
+    earned = int(policy.daily_growth * accepted * lower) if proven.rate >= TWO_OF_THREE else 0
     limit = min(policy.daily_cap_examples, base + earned)
     spent = store.row(
         db,
@@ -116,8 +116,8 @@ def _allowance_words(
         )
     elif limit >= policy.daily_cap_examples:
         step = "This is the most anybody may submit."
-    elif proven.upper < HALF:
-        step = "More is earned again once about half of what is decided of yours is accepted."
+    elif proven.decided and proven.rate < TWO_OF_THREE:
+        step = "More is earned again once at least two of three of yours that are decided were accepted."
     else:
         step = f"Each accepted example adds up to {policy.daily_growth:g} a day, the more the more of yours are accepted."
     return because + ".", step

@@ -42,7 +42,7 @@ class Policy:
 
     daily_base_examples: int = _rule(20, "examples anybody may submit within 24 hours", 1, 100_000)
     daily_growth: float = _rule(
-        2.0, "further examples a day for each one accepted in 30 days, times standing; none below half", 0, 100
+        2.0, "further examples a day for each one accepted in 30 days, times standing; none below two of three", 0, 100
     )
     daily_cap_examples: int = _rule(2_000, "examples nobody exceeds within 24 hours", 1, 1_000_000)
     daily_bytes_per_example: int = _rule(4_000, "bytes that each of a day's examples may bring, on average", 100, 1_000_000)
