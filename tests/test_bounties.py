@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlite_utils import Database
+from streamlit.testing.v1 import AppTest
 
+from factory import __main__ as commands
+from factory.api import application
 from factory.base import people, store
 from factory.base.errors import Conflict, Invalid, NotAllowed, NotFound
 from factory.base.people import Person
-from factory.base.settings import Settings
+from factory.base.settings import ROOT, Settings
 from factory.credit import book, bounties, freezes, ledger, rewards, verify
 from factory.intake import contributions, maps
+from factory.sign_in import COOKIE
 from tests import credit_rows as rows
 
 BREAD = [
@@ -233,6 +238,67 @@ def test_what_flows_back_to_somebody_whose_credits_are_frozen_is_held(db: Databa
     assert settled_later(db, 10.1) == ["return"]
     assert has(db, house.sponsor) == 0.0 < ledger.balance(db, book.held(house.sponsor.id))
     verify.verify(db)
+
+
+def test_whoever_set_a_bounty_ends_it_early_and_what_is_left_flows_back(db: Database, house: House) -> None:
+    bounty = opened(db, house)
+    accepted(db, house, FITTING[0])
+    with pytest.raises(Invalid, match="why it ends"):
+        rewards.end_early(db, bounty, person=house.sponsor, reason=" ")
+    with pytest.raises(NotAllowed, match="ask sponsor or an admin"):
+        rewards.end_early(db, bounty, person=house.bob, reason="I would rather not.")
+    ended = rewards.end_early(db, bounty, person=house.sponsor, reason="There are enough of them.")
+    assert (ended["state"], ended["stop_reason"], ended["paid_rows"]) == ("ended early", "There are enough of them.", 1)
+    assert (has(db, house.sponsor), has(db, house.ada)) == (245.0, 5.0)
+    assert ledger.balance(db, bounties.purse(bounty)) == 0
+    accepted(db, house, FITTING[1], days_ago=-1)
+    assert settled_later(db, 5) == []
+    assert bounties.listing(db, open_only=True) == []
+    with pytest.raises(Conflict, match="has ended already: ended early"):
+        rewards.end_early(db, bounty, person=house.admin, reason="Once more.")
+    verify.verify(db)
+
+
+def test_rows_that_came_before_an_early_end_are_still_paid_and_later_ones_are_not(db: Database, house: House) -> None:
+    bounty = opened(db, house)
+    came = accepted(db, house, FITTING[0], days_ago=1)
+    ended = rewards.end_early(db, bounty, person=house.admin, reason="The topic was a mistake.")
+    assert (ended["state"], ended["ended_at"], ended["credits_left"]) == ("closing", None, 20.0)
+    with pytest.raises(Conflict, match="waits for rows that came in time"):
+        rewards.end_early(db, bounty, person=house.sponsor, reason="Again.")
+    late = accepted(db, house, FITTING[1], days_ago=-0.1)
+    assert settled_later(db, 1.9) == []
+    assert settled_later(db, 5) == ["reward", "return"]
+    assert (
+        store.value(db, "select json_extract(formula, '$.example_id') from ledger_transactions where kind = 'reward'")
+        == came
+    )
+    assert (has(db, house.sponsor), has(db, house.ada)) == (245.0, 5.0)
+    assert late > came
+    verify.verify(db)
+
+
+def test_a_bounty_is_ended_by_command_by_route_and_on_the_page(db: Database, settings: Settings, house: House) -> None:
+    first, second, third = (opened(db, house, rows=1, most_per_person=1, credits_each=1.0) for _ in range(3))
+    assert commands.main(["bounty", "end", str(first), "--reason", "enough", "--as", "sponsor"]) == 0
+    assert commands.main(["bounty", "end", str(first), "--reason", "enough", "--as", "sponsor"]) == 1
+    for name, status in (("bob", 403), ("sponsor", 200)):
+        token = people.issue_token(db, people.get(db, name), "tests")
+        with TestClient(application(settings), headers={"Authorization": f"Bearer {token}"}) as client:
+            assert client.post(f"/bounties/{second}/end", json={"reason": "enough"}).status_code == status
+            assert client.post("/bounties/99/end", json={"reason": "enough"}).status_code == 404
+    page = AppTest.from_file(str(ROOT / "pages" / "index.py"), default_timeout=30)
+    page.session_state[COOKIE] = people.issue_session(db, settings, house.sponsor)
+    page.run()
+    page.switch_page("datasets.py")
+    page.query_params["dataset"], page.query_params["part"] = "questions", "Needed"
+    page.run()
+    next(field for field in page.text_input if field.label.startswith("Why;")).input("enough")
+    next(button for button in page.button if button.label == "End it now").click().run()
+    assert not page.exception
+    assert [bounties.get(db, one)["state"] for one in (first, second, third)] == ["ended early"] * 3
+    assert has(db, house.sponsor) == 250.0
+    assert not [button for button in page.button if button.label == "End it now"]
 
 
 @pytest.mark.parametrize(

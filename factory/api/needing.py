@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from factory.api.caller import Here, Limit, Store, Who
 from factory.base.errors import NotFound
-from factory.credit import bounties, needs
+from factory.credit import bounties, needs, rewards
 from factory.intake import datasets, mapping, maps
 
 routes = APIRouter(tags=["needs"])
@@ -25,6 +25,12 @@ class Promise(BaseModel):
     words: str = ""
     from_pot: bool = False
     most_per_person: int | None = None
+
+
+class Why(BaseModel):
+    """Why a bounty ends before its date, for everybody to read."""
+
+    reason: str
 
 
 class Gift(BaseModel):
@@ -66,6 +72,11 @@ def list_bounties(
 def promise(slug: str, asked: Promise, db: Store, person: Who) -> dict[str, Any]:
     dataset_id = datasets.get(db, slug)["id"]
     return bounties.get(db, bounties.open_one(db, dataset_id, person=person, **asked.model_dump()))
+
+
+@routes.post("/bounties/{bounty_id}/end", summary="End a bounty early; what is left flows back")
+def end_early(bounty_id: int, why: Why, db: Store, person: Who) -> dict[str, Any]:
+    return rewards.end_early(db, bounty_id, person=person, reason=why.reason)
 
 
 @routes.post("/datasets/{slug}/pot", summary="Give credits of your own to a dataset's pot", status_code=201)

@@ -46,6 +46,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "0020_meanings": (),
     "0039_withdrawn_rows": (),
     "0060_named_licences": (),
+    "0061_bounty_stops": ("bounty_stops",),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))

@@ -61,8 +61,15 @@ def bounty_list(desk: Desk, arguments: argparse.Namespace) -> None:
     """List the bounties, newest first."""
     dataset_id = datasets.get(desk.db, arguments.dataset)["id"] if arguments.dataset else None
     found = bounties.listing(desk.db, dataset_id=dataset_id, open_only=arguments.open)
-    columns = ["id", "slug", "name", "credits_each", "paid_rows", "rows_left", "opened_by_name", "end_reason"]
+    columns = ["id", "slug", "name", "credits_each", "paid_rows", "rows_left", "opened_by_name", "state"]
     say(desk, found, table(found, columns) or "No bounty is here; `bounty open` promises credits for a topic.")
+
+
+def bounty_end(desk: Desk, arguments: argparse.Namespace) -> None:
+    """End a bounty early."""
+    ended = rewards.end_early(desk.db, arguments.bounty, person=desk.person, reason=arguments.reason)
+    back = f"{ended['credits_left']:,.2f} credits wait for rows that came in time" if not ended["ended_at"] else "it is over"
+    say(desk, ended, f"Bounty {ended['id']} takes no more rows; {back}.")
 
 
 def bounty_give(desk: Desk, arguments: argparse.Namespace) -> None:

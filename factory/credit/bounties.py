@@ -32,14 +32,17 @@ PROMISED = (
 )  # what the chain of the book vouches for
 Entries = list[tuple[str, int]]
 SHOWN = """
-    select b.*, d.slug, d.title, p.display_name as opened_by_name, p.is_demo, e.reason as end_reason, e.at as ended_at,
+    select b.*, d.slug, d.title, p.display_name as opened_by_name, p.is_demo, e.at as ended_at,
+        case when e.reason = 'its date came' and s.at is not null then 'ended early' else e.reason end as end_reason,
+        min(b.ends_at, coalesce(s.at, b.ends_at)) as until, s.at as stopped_at, s.reason as stop_reason,
         (select count(*) from ledger_transactions t where t.kind = 'reward' and json_extract(t.formula, '$.bounty_id') = b.id
             and not exists (select 1 from ledger_transactions c where c.kind = 'counter'
                 and json_extract(c.formula, '$.counters') = t.id)) as paid_rows,
         (select coalesce(sum(micro_credits), 0) from ledger_entries where account = 'bounty:' || b.id) as left_micro_credits
     from bounties b join datasets d on d.id = b.dataset_id join people p on p.id = b.opened_by
-    left join bounty_ends e on e.bounty_id = b.id
+    left join bounty_ends e on e.bounty_id = b.id left join bounty_stops s on s.bounty_id = b.id
 """
+ROW = "select b.*, coalesce((select min(at, b.ends_at) from bounty_stops where bounty_id = b.id), b.ends_at) as until"
 
 
 def pot(dataset_id: int) -> str:
@@ -92,7 +95,7 @@ def open_one(
 ) -> int:
     """Promise credits for the next `rows` accepted rows of a topic of the dataset's newest map; the bounty's id.
 
-    All of it is reserved at once and cannot be taken back before the end, `days` from now: others work for it. From the
+    All of it is reserved at once, until the end, `days` from now, or until it is ended early (`rewards.end_early`). From the
     pot for the dataset's owner or a curator. One person is paid for a quarter of the rows at most, unless said otherwise.
     Raises NotAllowed, NotFound, Invalid with every problem, Conflict where the credits or the places for bounties run out.
     """
@@ -160,7 +163,7 @@ def reckon(db: Database, kind: str, about: dict[str, Any], *, before: int = 2**6
         amount = gift["micro_credits"]
         formula |= {"gift_id": gift["id"], "reason": f"A gift to the pot of dataset {gift['dataset_id']}."}
         return formula, [(account(gift["person_id"]), -amount), (pot(gift["dataset_id"]), amount)]
-    bounty = store.row(db, "select * from bounties where id = ?", about["bounty_id"])
+    bounty = store.row(db, f"{ROW} from bounties b where id = ?", about["bounty_id"])
     if bounty is None:
         raise NotFound(f"bounties {about['bounty_id']}: it is missing.")
     formula["bounty_id"] = bounty["id"]
@@ -197,7 +200,7 @@ def _fitting(db: Database, bounty: dict[str, Any], example_id: int) -> dict[str,
     accepted = "select 1 from decisions where example_id = ? and decision = 'accepted' limit 1"
     sound = (
         row["fits"] and row["dataset_id"] == bounty["dataset_id"] and row["id"] > bounty["after_example_id"]
-        and row["created_at"] < bounty["ends_at"] and row["cluster_id"] == row["id"]
+        and row["created_at"] < bounty["until"] and row["cluster_id"] == row["id"]
         and row["person_id"] != bounty["opened_by"] and store.value(db, accepted, example_id)
     )  # fmt: skip
     if not sound or not _as_looked_at(db, bounty, row):
@@ -258,11 +261,14 @@ def listing(
     """Bounties, newest first, for everybody.
 
     Keys: the columns of `bounties`, slug, title, opened_by_name, is_demo, name (of the topic), credits_each, credits_left,
-    paid_rows, rows_left, end_reason and ended_at (None: it is open).
+    paid_rows, rows_left, until (rows have to come before), stopped_at and stop_reason (None: nobody ended it early), state
+    (open, closing: rows that came in time are waited for, else its end_reason), end_reason and ended_at (None: not over).
+    `open_only` are those for which rows can still be given.
     """
     found = store.rows(
         db,
-        f"{SHOWN} where (:dataset_id is null or b.dataset_id = :dataset_id) and (not :open or e.bounty_id is null)"
+        f"{SHOWN} where (:dataset_id is null or b.dataset_id = :dataset_id)"
+        " and (not :open or coalesce(e.bounty_id, s.bounty_id) is null)"
         " order by b.id desc limit :limit",
         dataset_id=dataset_id,
         open=int(open_only),
@@ -280,6 +286,7 @@ def _told(db: Database, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "credits_each": bounty["each_micro_credits"] / MICRO,
             "credits_left": bounty["left_micro_credits"] / MICRO,
             "rows_left": bounty["left_micro_credits"] // bounty["each_micro_credits"],
+            "state": bounty["end_reason"] or ("open" if store.now() < bounty["until"] else "closing"),
         }
         for bounty in found
     ]

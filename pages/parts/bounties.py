@@ -3,12 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from factory.credit import bounties, ledger
+from factory.credit import bounties, ledger, rewards
 from pages import frame
 
 RULE = (
     "Reserved at once. A row is paid once its acceptance has stood for three days, if it came after the bounty was opened,"
-    " is of the topic, nobody's copy and not your own. What is left flows back when the date has come."
+    " is of the topic, nobody's copy and not your own. What is left flows back when the date has come, or when you end it."
 )
 
 
@@ -52,16 +52,37 @@ def listed(db, board, dataset, person) -> None:
                 "paid": [one["paid_rows"] for one in found],
                 "left": [one["rows_left"] for one in found],
                 "by": [frame.person_name({"name": one["opened_by_name"], "is_demo": one["is_demo"]}) for one in found],
-                "ends": [frame.moment(one["ends_at"]) for one in found],
-                "state": [one["end_reason"] or "open" for one in found],
+                "until": [frame.moment(one["until"]) for one in found],
+                "state": [one["state"] for one in found],
+                "no": [one["id"] for one in found],
             }
         )
         columns = {
             "credits a row": st.column_config.NumberColumn(format="%.2f"),
-            "ends": st.column_config.DatetimeColumn(format="D MMM YYYY"),
+            "until": st.column_config.DatetimeColumn(format="D MMM YYYY"),
         }
         st.dataframe(table, hide_index=True, column_config=columns)
+        end_early(db, [one for one in found if rewards.may_end(one, person)], person)
     pot(db, board, dataset, person)
+
+
+def end_early(db, mine, person) -> None:
+    """A form to end one of the bounties that this person may end."""
+    if not mine:
+        return
+    names = {one["id"]: f"{one['id']}: {one['name']}, {one['credits_left']:,.2f} credits left" for one in mine}
+    with st.popover("End one early", icon=":material/event_busy:"), st.form("end-bounty", border=False):
+        which = st.selectbox("Bounty", list(names), format_func=names.get)
+        reason = st.text_input("Why; everybody can read it", max_chars=rewards.MOST_WORDS)
+        st.caption("Rows that came before are still decided and paid; what is left flows back to where it came from.")
+        if st.form_submit_button("End it now"):
+            with frame.trying():
+                ended = rewards.end_early(db, which, person=person, reason=reason)
+                waits = "what is left flows back once rows that came in time are decided"
+                frame.done(
+                    f"Bounty {which} is over." if ended["ended_at"] else f"Bounty {which} takes no more rows; {waits}."
+                )
+                st.rerun()
 
 
 def pot(db, board, dataset, person) -> None:
