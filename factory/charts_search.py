@@ -57,7 +57,7 @@ def history(trials: Trials) -> go.Figure:
 def curves(trials: Trials, *, places: int) -> go.Figure:
     """The held-out loss along each trial, at shares of its rows: equal shares are equal tokens. The best one stands out."""
     figure = _figure(300, x="share of the trial's rows", y=LOSS, showlegend=False)
-    figure.update_xaxes(tickformat=".0%")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.04])
     done = [trial for trial in trials if trial["status"] == "done"]
     best = min(done, key=lambda trial: trial["value"])["number"] if done else None
     for trial in trials:

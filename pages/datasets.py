@@ -16,7 +16,8 @@ def cards(db, person) -> None:
     columns = st.columns(3)
     for place, row in enumerate(rows):
         with columns[place % 3].container(border=True):
-            frame.within(f"**{frame.plain(row['title'])}**", "datasets.py", key=row["slug"], dataset=row["slug"])
+            title = f"**{frame.plain(row['title'])}**"
+            frame.within(title, "datasets.py", key=row["slug"], icon=":material/dataset:", dataset=row["slug"])
             if row["is_demo"]:
                 st.badge("demo data", color="violet")
             st.caption(frame.plain(row["purpose"]))

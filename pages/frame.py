@@ -14,12 +14,12 @@ from factory.base.people import Person
 from factory.base.settings import load as settings
 from factory.intake import formats
 from factory.sign_in import COOKIE
-from pages.words import ago, count, credits, is_id, lasting, moment, person_name, plain, short
+from pages.words import ago, count, credits, is_id, lasting, moment, person_name, plain, short, version_name
 
 __all__ = [
     "Invalid", "ago", "conversation", "count", "credits", "done", "empty", "formats", "is_id", "lasting", "moment",
-    "page", "people", "person_name", "plain", "refuse", "say_what_was_done", "settings", "short", "state", "store", "trying",
-    "visitor", "within",
+    "page", "people", "person_name", "plain", "refuse", "say_what_was_done", "settings", "short", "state", "store",
+    "trying", "version_name", "visitor", "within",
 ]  # fmt: skip
 STATE_COLOURS = {
     "accepted": "green", "done": "green", "running": "blue", "queued": "gray", "waiting": "gray", "returned": "orange",

@@ -41,11 +41,14 @@ with frame.page("Home") as (db, person):
                 st.page_link(page, label=label, icon=f":material/{icon}:")
 
     st.subheader("For you", anchor=False)
-    columns = st.columns(4)
-    columns[0].metric("Returned to you", mine.get("returned", 0), border=True, help="Mend them on the contribution page.")
-    columns[1].metric("Waiting for your review", waiting, border=True)
-    columns[2].metric("Runs under way", len(running), border=True)
-    columns[3].metric("Your credits", f"{frame.credits(ledger.balance(db, ledger.account(person.id))):,.1f}", border=True)
+    tiles = [
+        ("Returned to you", mine.get("returned", 0), "Mend them on the contribution page."),
+        *([("Waiting for your review", waiting, None)] if person.may("reviewer") else []),
+        ("Runs under way", len(running), None),
+        ("Your credits", f"{frame.credits(ledger.balance(db, ledger.account(person.id))):,.1f}", None),
+    ]
+    for column, (label, value, help) in zip(st.columns(len(tiles)), tiles, strict=True):
+        column.metric(label, value, border=True, help=help)
     links = st.container(horizontal=True)
     if mine.get("returned"):
         links.page_link("contribute.py", label="Mend what was returned", icon=":material/edit:")
@@ -74,8 +77,10 @@ with frame.page("Home") as (db, person):
             versions = sum(d["versions"] for d in boards)
             adapters = sum(d["adapters"] for d in boards)
             st.page_link(
-                "datasets.py", label=f"{frame.count(len(boards), 'dataset')}, {frame.count(versions, 'frozen version')}"
-            )
-            st.page_link("adapters.py", label=f"{frame.count(adapters, 'adapter')} measured on held-out rows")
-            st.page_link("credits.py", label=f"{sum(d['credits'] for d in boards):,.1f} credits paid to contributors")
-            st.page_link("leaderboard.py", label="Whose work is accepted and useful")
+                "datasets.py", label=f"{frame.count(len(boards), 'dataset')}, {frame.count(versions, 'frozen version')}",
+                icon=":material/dataset:",
+            )  # fmt: skip
+            gained, paid = f"{frame.count(adapters, 'adapter')} measured on held-out rows", sum(d["credits"] for d in boards)
+            st.page_link("adapters.py", label=gained, icon=":material/extension:")
+            st.page_link("credits.py", label=f"{paid:,.1f} credits paid to contributors", icon=":material/paid:")
+            st.page_link("leaderboard.py", label="Whose work is accepted and useful", icon=":material/leaderboard:")

@@ -19,7 +19,7 @@ def choose_data(db) -> dict:
         sources.take(db, recipes.datasets_in(st.session_state["yaml-in"]))
     chosen = choice.picked(
         "Dataset version", list(by_id), key="version",
-        format_func=lambda i: f"{by_id[i]['title']}, version {by_id[i]['number']} ({by_id[i]['row_count']} rows)",
+        format_func=lambda i: frame.version_name(by_id[i]),
     )  # fmt: skip
     version = by_id[chosen]
     if version["held_out_root"]:

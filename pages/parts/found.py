@@ -19,7 +19,7 @@ def whole(db, person, search_id: int) -> None:
                 searches.stop(db, search_id, person=person)
                 frame.done("The search is stopped; what it found stays.")
                 st.rerun()
-        live(search_id)
+        live(search_id, (search["best"] or {}).get("number"))
     else:
         drawn(search)
     if search["best"]:
@@ -27,14 +27,12 @@ def whole(db, person, search_id: int) -> None:
 
 
 @st.fragment(run_every=2)
-def live(search_id: int) -> None:
-    """The moving part; with the search the polling ends."""
+def live(search_id: int, best: int | None) -> None:
+    """The moving part; with the search the polling ends, and another best is shown below by drawing the page anew."""
     with frame.store.connect(frame.settings()) as db:
         search = searches.get(db, search_id)
         drawn(search)
-    best = (search["best"] or {}).get("number")
-    if search["status"] != "running" or st.session_state.setdefault(f"best-{search_id}", best) != best:
-        st.session_state[f"best-{search_id}"] = best
+    if search["status"] != "running" or (search["best"] or {}).get("number") != best:
         st.rerun()
 
 
@@ -46,7 +44,8 @@ def drawn(search) -> None:
     share, left = searches.progress(search)
     if search["status"] == "running":
         ends = f", about {frame.lasting(left)} left" if left is not None else ""
-        st.progress(share, f"{frame.count(len(search['trials']), 'trial')} of at most {search['plan'].trials}{ends}")
+        ended = sum(trial["status"] != "running" for trial in search["trials"])
+        st.progress(share, f"{ended} of at most {frame.count(search['plan'].trials, 'trial')} ended{ends}")
     if not search["trials"]:
         st.info("The first trial begins when no run waits and a worker is at work.", icon=":material/hourglass_top:")
         return

@@ -54,7 +54,7 @@ def free_it(db, person, run_id: int, *, key: str) -> None:
     run = runs.get(db, run_id)
     about = "The run makes way after its present step, and goes on by itself once chat has been quiet for a while."
     busy = run["stage"] != "train" or bool(run["wish"])
-    if st.button("Free it", key=key, help=about, icon=":material/pan_tool:", disabled=busy):
+    if st.button("Pause it for chat", key=key, help=about, icon=":material/pan_tool:", disabled=busy):
         with frame.trying():
             frame.done(queue.free(db, frame.settings(), person=person))
             st.rerun()

@@ -45,7 +45,7 @@ def begin(db, person) -> None:
     left, right = st.columns(2, gap="medium")
     version = left.selectbox(
         "Dataset version", list(versions), key="version", required=True,
-        format_func=lambda i: f"{versions[i]['title']}, version {versions[i]['number']} ({versions[i]['row_count']} rows)",
+        format_func=lambda i: frame.version_name(versions[i]),
     )  # fmt: skip
     model = right.selectbox("Base model", list(here), key="model", required=True)
     start = left.selectbox(

@@ -38,7 +38,7 @@ def choose(db, first: dict[str, Any]) -> list[dict[str, Any]]:
     with st.expander("Mix in further versions", icon=":material/library_add:"):
         chosen = st.multiselect(
             "Further versions", list(others), key="more-versions", max_selections=mixture.MOST - 1,
-            format_func=lambda i: f"{others[i]['title']}, version {others[i]['number']} ({others[i]['row_count']} rows)",
+            format_func=lambda i: frame.version_name(others[i]),
         )  # fmt: skip
         if not chosen:
             st.caption("Rows of several versions can be mixed; each version's weight says how often its rows come.")

@@ -16,6 +16,7 @@ def form(db, dataset, person) -> None:
     answer = st.text_area("The answer you would want to read", key="answer", max_chars=20_000, height=160)
     draft_id = keep(db, dataset, person, kept["id"] if kept else None, question, answer)
     if draft_id is None:
+        st.caption("Write both; what the checks say and the way to submit it appear below. It is kept as you type.")
         return
     row = drafts.row(db, draft_id, 0, person=person)
     if not question.strip() or not answer.strip():

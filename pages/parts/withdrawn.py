@@ -15,7 +15,7 @@ def mine(db, dataset, person) -> None:
     saw = withdrawn.of_person(db, person.id)
     if not saw and not contributions.counts(db, person):
         return
-    words = f"Take back what I gave ({frame.count(len(saw), 'adapter')} saw withdrawn rows)"
+    words = "Take back what I gave" + (f" ({frame.count(len(saw), 'adapter')} saw withdrawn rows)" if saw else "")
     with st.expander(words, icon=":material/undo:", key="take-back"):
         st.caption(LATER)
         with st.form("withdraw-all", border=False):
