@@ -3,8 +3,8 @@
     python -m benchmarks.populate HOME [--examples 1000000] [--seed 1]
 
 A hundredth as many people as examples, three verdicts an example, five datasets of very different size, versions, runs,
-adapters and a ledger. Rows are written in bulk, through every constraint and trigger; `credit.verify` finds nothing wrong.
-The last line printed is one JSON object: how many rows of what, how long it took, and how large the file is.
+adapters, a ledger, maps, sanctions, held credits. Rows are written in bulk, through every constraint and trigger;
+`credit.verify` finds nothing wrong. The last line printed is one JSON object: how many rows of what, how long it took, and how large the file is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from sqlite_utils import Database
 
-from benchmarks import populate_runs
+from benchmarks import populate_rest, populate_runs
 from factory.base import store
 from factory.base.settings import Settings
 from factory.intake import checks, formats, reviews, similarity
@@ -233,7 +233,7 @@ def judge(world: World, batch: Batch, example: tuple[int, int, int, str, float])
     waits = example_id > world.size * (1 - WAITING_TAIL)
     verdict = draw.choices(("accept", "reject", "return"), (82, 10, 8))[0]
     others = [one for one in draw.sample(world.reviewers, min(6, len(world.reviewers))) if one != person_id]
-    agreeing = draw.choice((0, 0, 1)) if waits else draw.choice((2, 3, 3, 4))
+    agreeing = draw.choice((0, 0, 1)) if waits else draw.choice((2, 3, 3, 4, 4))
     said = [verdict] * agreeing
     if not waits and draw.random() < 0.15:
         said.insert(0, draw.choice([other for other in reviews.DECISIONS if other != verdict]))
@@ -346,11 +346,12 @@ def populate(settings: Settings, *, examples: int, seed: int = 1, processes: int
             versions.append({dataset_id: version_id for dataset_id, version_id in made.items() if version_id})
         populate_runs.train(db, world.draw, versions[-1], world.held_out, builders=world.people[:20],
                             count=max(6, min(300, examples // 1000)))  # fmt: skip
+        rest = populate_rest.complete(db, world.draw, [words.talk() for _ in range(min(1000, examples // 10))])
         db.execute("pragma optimize")
         db.execute("pragma wal_checkpoint(truncate)")
         tables = ("people", "examples", "findings", "verdicts", "decisions", "withdrawals", "version_rows", "ledger_entries")
         counts = {table: store.value(db, f"select count(*) from {table}") for table in tables}
-    return {**counts, "index_entries": entries, "bytes": settings.database.stat().st_size,
+    return {**counts, **rest, "index_entries": entries, "bytes": settings.database.stat().st_size,
             "seconds": round(time.monotonic() - clock)}  # fmt: skip
 
 

@@ -30,18 +30,28 @@ from factory.intake.policy import Policy, to_json
 
 LIMITS = {"page_p95_ms": 300, "preflight_seconds": 3, "board_p95_ms": 100, "app_bytes": 10**9}
 BIG = "field-notes"
-PAGES = {  # who opens what
+PAGES = {  # who opens what: every page, and every part of one that has an address
     "contributor": (
         "home", "datasets", f"datasets?dataset={BIG}", f"datasets?dataset={BIG}&state=rejected",
-        f"datasets?dataset={BIG}&search=bake", f"datasets?dataset={BIG}&part=Versions",
-        f"datasets?dataset={BIG}&part=Statistics", f"datasets?dataset={BIG}&part=Guidelines", "contribute",
-        "contribute?way=File", "leaderboard", "leaderboard?tab=Datasets", "leaderboard?tab=Adapters", "credits",
-        "credits?part=Public+ledger", "adapters", "adapters?adapter=1", "adapters?adapter=1&part=Credit", "account", "runs",
-        "runs?run=1", "runs?compare=1,2,3",
+        f"datasets?dataset={BIG}&state=refused", f"datasets?dataset={BIG}&search=bake",
+        f"datasets?dataset={BIG}&part=Versions", f"datasets?dataset={BIG}&part=Versions&older=2&newer=3",
+        f"datasets?dataset={BIG}&part=Statistics", f"datasets?dataset={BIG}&part=Needed",
+        f"datasets?dataset={BIG}&part=Needed&topic=0", f"datasets?dataset={BIG}&part=Guidelines",
+        f"datasets?dataset={BIG}&part=Rules", "contribute", "contribute?way=File", "contribute?draft=1", "leaderboard",
+        "leaderboard?people=2", "leaderboard?tab=Datasets", "leaderboard?tab=Adapters", "credits",
+        "credits?part=Public+ledger", "credits?part=Held", "adapters", "adapters?search=person", "adapters?adapter=1",
+        "adapters?adapter=1&part=Credit", "adapters?adapter=1&part=Talk", "adapters?adapter=1&part=Card",
+        "adapters?adapter=1&part=Export", "account", "sanctions", "sanctions?show=About+me", "sanctions?show=Report",
+        "runs", "runs?run=1", "runs?compare=1,2,3",
     ),
-    "reviewer": ("home", "review", f"review?dataset={BIG}", f"datasets?dataset={BIG}&state=waiting"),
-    "builder": ("train", "search"),
-    "admin": ("admin", "admin?part=Machine", f"datasets?dataset={BIG}&state=withdrawn"),
+    "reviewer": ("home", "review", f"review?dataset={BIG}", "review?part=What+I+judged", "account",
+                 f"datasets?dataset={BIG}&state=waiting", f"datasets?dataset={BIG}&state=returned"),
+    "builder": ("home", "train", "train?version=11", "train?clone=1", "search", "search?search=1", "adapters?adapter=1&part=Export"),
+    "curator": ("home", "reviewers", "reviewers?part=Ties", "sanctions?show=Queue", "datasets", "review",
+                f"datasets?dataset={BIG}&part=Versions", f"datasets?dataset={BIG}&part=Rules",
+                f"datasets?dataset={BIG}&part=Needed"),
+    "admin": ("home", "admin", "admin?search=person-1", "admin?part=Machine", "sanctions?show=Queue", "credits?part=Held",
+              f"datasets?dataset={BIG}&state=withdrawn"),
 }  # fmt: skip
 
 
@@ -75,7 +85,7 @@ def visitors(settings: Settings) -> dict[str, str]:
     )
     held = "select p.name from roles r join people p on p.id = r.person_id where r.role = ? limit 1"
     with store.connect(settings) as db:
-        found = {role: store.value(db, held, role) for role in ("builder", "admin")}
+        found = {role: store.value(db, held, role) for role in ("builder", "curator", "admin")}
         return {
             "contributor": store.value(db, busiest),
             "reviewer": store.value(db, judge),
