@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict
 from typing import Any
 
 from sqlite_utils import Database
@@ -15,6 +16,7 @@ from factory.base import people, store
 from factory.credit import bounties, freezes
 from factory.intake import datasets, drafts, maps, meanings, sanctions
 from factory.intake.formats import Row
+from factory.training import plans
 
 DAY = 86_400.0
 WORDS = "Twelve rows of one afternoon are one text with other names in it."
@@ -41,6 +43,8 @@ def complete(db: Database, draw: random.Random, talks: list[tuple[str, str]]) ->
         held(db, admin)
     if not store.value(db, "select 1 from bounties limit 1"):
         promised(db)
+    if not store.value(db, "select 1 from searches limit 1"):
+        searched(db)
     if not store.value(db, "select 1 from drafts limit 1"):
         drafted(db, talks)
     tables = ("meaning_codes", "topic_maps", "sanctions", "reports", "freezes", "bounties", "draft_rows")
@@ -79,12 +83,35 @@ def held(db: Database, admin: people.Person) -> None:
 
 def promised(db: Database) -> None:
     """A bounty on the first topic of the largest dataset, by somebody who was paid."""
-    paid = "select cast(substr(account, 8) as integer) from ledger_entries where account like 'person:%' group by account"
-    found = db.execute(f"{paid} order by sum(micro_credits) desc limit 1").fetchone()
+    paid = (
+        "select cast(substr(account, 8) as integer) from ledger_entries where account like 'person:%' group by account"
+        " order by sum(micro_credits) desc limit 1"
+    )
+    found = db.execute(paid).fetchone()
     if found is None or maps.latest(db, 1) is None:
         return
     first = datasets.everything(db)[0]["id"]
     bounties.open_one(db, first, 0, person=people.get(db, int(found[0])), rows=5, credits_each=0.01, days=30)
+
+
+def searched(db: Database) -> None:
+    """A search that ended, whose trials are ten of the runs."""
+    run = store.row(db, "select * from runs order by id limit 1")
+    tried = [row[0] for row in db.execute("select id from runs order by id limit 10")]
+    if run is None:
+        return
+    plan = plans.Plan(over={"learning_rate": "1e-5..1e-3"}, trials=len(tried))
+    with store.writing(db):
+        search_id = store.insert(db, "searches", {
+            "name": "learning rate", "person_id": run["person_id"], "version_id": run["version_id"], "recipe": run["recipe"],
+            "plan": json.dumps(asdict(plan)), "status": "done", "words": "Every trial is done.", "at": run["queued_at"],
+        })  # fmt: skip
+        db.conn.executemany(
+            "insert into search_trials (search_id, number, settings, run_id, status, value, words)"
+            " values (?, ?, ?, ?, 'done', ?, 'It is done.')",
+            [(search_id, place, json.dumps({"learning_rate": 1e-5 * (place + 1)}), run_id, 1.9 - place / 100)
+             for place, run_id in enumerate(tried)],
+        )  # fmt: skip
 
 
 def drafted(db: Database, talks: list[tuple[str, str]]) -> None:

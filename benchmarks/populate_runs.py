@@ -15,6 +15,7 @@ from factory.training import recipes
 from tests import credit_rows
 
 STEPS = 200
+MANIFEST = {"program": "0", "python": "3.11", "libraries": {"torch": "2"}, "model_source": "tiny", "device": "cpu"}
 
 
 def train(
@@ -45,8 +46,9 @@ def train(
             run_id = int(store.value(db, "select run_id from adapters where id = ?", adapter_id))
             at = store.now() - draw.random() * 300 * 86_400
             db.execute(
-                "update runs set recipe = ?, held_out_root = ?, queued_at = ?, started_at = ?, ended_at = ? where id = ?",
-                [json.dumps(recipes.to_dict(recipe)), root, at, at, at + seconds, run_id],
+                "update runs set recipe = ?, manifest = ?, held_out_root = ?, queued_at = ?, started_at = ?, ended_at = ?"
+                " where id = ?",
+                [json.dumps(recipes.to_dict(recipe)), json.dumps(MANIFEST), root, at, at, at + seconds, run_id],
             )
             db.execute("update adapters set kept_at = ? where id = ?", [at + seconds, adapter_id])
             passages = [(300.0, 100) for _ in range(8)]

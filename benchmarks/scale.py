@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import populate, visits
 from benchmarks.scale_peers import board_from_verdicts, datasketch_preflight
 from factory.base import people, store
-from factory.base.settings import Settings
+from factory.base.settings import ROOT, Settings
 from factory.credit import leaderboards
 from factory.intake import contributions, datasets
 from factory.intake.policy import Policy, to_json
@@ -46,7 +46,8 @@ PAGES = {  # who opens what: every page, and every part of one that has an addre
     ),
     "reviewer": ("home", "review", f"review?dataset={BIG}", "review?part=What+I+judged", "account",
                  f"datasets?dataset={BIG}&state=waiting", f"datasets?dataset={BIG}&state=returned"),
-    "builder": ("home", "train", "train?version=11", "train?clone=1", "search", "search?search=1", "adapters?adapter=1&part=Export"),
+    "builder": ("home", "train", "train?version=11", "train?clone=1", "search", "search?search=1", "runs?run=1",
+                "adapters?adapter=1&part=Export"),
     "curator": ("home", "reviewers", "reviewers?part=Ties", "sanctions?show=Queue", "datasets", "review",
                 f"datasets?dataset={BIG}&part=Versions", f"datasets?dataset={BIG}&part=Rules",
                 f"datasets?dataset={BIG}&part=Needed"),
@@ -221,6 +222,8 @@ def main() -> None:
         if not settings.database.exists():
             settings.home.mkdir(parents=True, exist_ok=True)
             print(f"filling {number} examples: {populate.populate(settings, examples=int(number))}", flush=True)
+        if (ROOT / "data" / "models").is_dir() and not settings.models.exists():  # else the wizard stops at its second step
+            settings.models.symlink_to(ROOT / "data" / "models")
         for part in chosen.part.split(","):
             if chosen.again or chosen.quick or part not in results.get(number, {}):
                 results.setdefault(number, {})[part] = PARTS[part](settings, quick=chosen.quick)
