@@ -4,7 +4,9 @@
 
 A hundredth as many people as examples, three verdicts an example, five datasets of very different size, versions, runs,
 adapters, a ledger, maps, sanctions, held credits. Rows are written in bulk, through every constraint and trigger;
-`credit.verify` finds nothing wrong. The last line printed is one JSON object: how many rows of what, how long it took, and how large the file is.
+`credit.verify` finds nothing wrong.
+
+The last line printed is one JSON object: how many rows of what, how long it took, and how large the file is.
 """
 
 from __future__ import annotations

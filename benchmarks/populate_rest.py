@@ -88,10 +88,10 @@ def promised(db: Database) -> None:
         " order by sum(micro_credits) desc limit 1"
     )
     found = db.execute(paid).fetchone()
-    if found is None or maps.latest(db, 1) is None:
+    largest = store.value(db, "select dataset_id from topic_maps order by row_count desc limit 1")
+    if found is None or largest is None:
         return
-    first = datasets.everything(db)[0]["id"]
-    bounties.open_one(db, first, 0, person=people.get(db, int(found[0])), rows=5, credits_each=0.01, days=30)
+    bounties.open_one(db, largest, 0, person=people.get(db, int(found[0])), rows=5, credits_each=0.01, days=30)
 
 
 def searched(db: Database) -> None:

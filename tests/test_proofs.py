@@ -110,7 +110,11 @@ def test_a_difference_names_what_came_what_went_and_whose_it_is(
     }  # fmt: skip
     assert found["people"] == [{"person": "grace", "added": 2, "removed": 0}, {"person": "ada", "added": 0, "removed": 1}]
     assert [r["change"] for r in found["rows"]] == ["added", "added", "removed"]
+    second = next(r["example_id"] for r in found["rows"] if r["change"] == "added")
+    contributions.withdraw(db, second, person=people.get(db, "grace"), reason="mine again")
+    assert proofs.difference(db, version["id"], newer["id"]) == found, "versions stay as they are"
     back = proofs.difference(db, newer["id"], version["id"])
+    assert back["withdrawn"] == 1, "what was withdrawn later is counted now"
     assert (back["added"], back["removed"]) == (1, 2)
     other = opened(db, curator, slug="bushes")
     take_in(db, other["id"], curator, TREES[:1], name="ben")

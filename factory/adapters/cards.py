@@ -87,11 +87,17 @@ def base_of(run: dict[str, Any]) -> str:
 
 def contributors(db: Database, version_id: int) -> list[dict[str, Any]]:
     """Whose accepted rows a version holds: person_id, name, display_name, is_demo, rows; most rows first."""
+    if not store.value(db, "select 1 from version_people where version_id = ? limit 1", version_id):
+        with store.writing(db):  # a version stays as it is, so its rows are counted once
+            db.execute(
+                "insert or ignore into version_people select r.version_id, e.person_id, count(*) from version_rows r"
+                " join examples e on e.id = r.example_id where r.version_id = ? group by 1, 2",
+                [version_id],
+            )
     return store.rows(
         db,
-        "select p.id as person_id, p.name, p.display_name, p.is_demo, count(*) as rows from version_rows v"
-        " join examples e on e.id = v.example_id join people p on p.id = e.person_id"
-        " where v.version_id = ? group by p.id order by rows desc, p.id",
+        "select p.id as person_id, p.name, p.display_name, p.is_demo, v.rows from version_people v"
+        " join people p on p.id = v.person_id where v.version_id = ? order by v.rows desc, p.id",
         version_id,
     )
 

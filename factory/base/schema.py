@@ -47,6 +47,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "0039_withdrawn_rows": (),
     "0060_named_licences": (),
     "0061_bounty_stops": ("bounty_stops",),
+    "0055_version_changes": ("version_changes", "version_people"),
 }
 
 UNCHANGING = (*_UNCHANGING_AT_FIRST, *(table for tables in LATER.values() for table in tables))

@@ -31,6 +31,8 @@ SHOWN = """
     join people b on b.id = f.by_id left join freeze_ends e on e.freeze_id = f.id left join people x on x.id = e.by_id
 """
 OPEN = "not exists (select 1 from freeze_ends where freeze_id = f.id)"
+# The kinds are named twice: as the index of freezes names them, without which every payment's formula would be read.
+HOLDING = "t.kind in ('freeze', 'release', 'take_back') and t.kind = 'freeze' and json_extract(t.formula, '$.freeze_id')"
 Entries = list[tuple[str, int]]
 
 
@@ -240,9 +242,9 @@ def listing(db: Database, *, limit: int = 50, offset: int = 0) -> list[dict[str,
 def _held(db: Database, freeze_id: int) -> Entries:
     found = store.rows(
         db,
-        "select e.account, sum(e.micro_credits) as amount from ledger_transactions t"
-        " join ledger_entries e on e.transaction_id = t.id where t.kind = 'freeze'"
-        " and json_extract(t.formula, '$.freeze_id') = ? and e.micro_credits > 0 group by e.account",
+        f"select e.account, sum(e.micro_credits) as amount from ledger_transactions t"
+        f" cross join ledger_entries e on e.transaction_id = t.id where {HOLDING} = ? and e.micro_credits > 0"
+        " group by e.account",
         freeze_id,
     )
     return [(one["account"], one["amount"]) for one in found]
@@ -253,8 +255,8 @@ def notices(db: Database, person: Person) -> list[str]:
     concerned = store.rows(
         db,
         f"{SHOWN} where {OPEN} and (f.person_id = :person or exists (select 1 from ledger_transactions t"
-        " join ledger_entries e on e.transaction_id = t.id where t.kind = 'freeze' and e.account = :held"
-        " and json_extract(t.formula, '$.freeze_id') = f.id)) order by f.id",
+        f" cross join ledger_entries e on e.transaction_id = t.id where {HOLDING} = f.id and e.account = :held))"
+        " order by f.id",
         person=person.id,
         held=held(person.id),
     )

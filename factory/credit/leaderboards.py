@@ -20,11 +20,12 @@ from factory.credit import ledger
 from factory.intake import checks, reviews, standing
 from factory.intake import policy as policies
 
-EARNED = """
-    select cast(substr(e.account, 8) as integer) as person_id, v.dataset_id, e.micro_credits, t.at, t.adapter_id
-    from ledger_entries e join ledger_transactions t on t.id = e.transaction_id join adapters a on a.id = t.adapter_id
-    join runs r on r.id = a.run_id join dataset_versions v on v.id = r.version_id
-    where e.account <> 'pool'
+EARNED_SINCE = """
+    select cast(substr(e.account, 8) as integer), sum(e.micro_credits) from
+        (select t.id from ledger_transactions t join adapters a on a.id = t.adapter_id join runs r on r.id = a.run_id
+            join dataset_versions v on v.id = r.version_id
+            where t.at >= :since and (:dataset is null or v.dataset_id = :dataset)) t
+    cross join ledger_entries e on e.transaction_id = t.id where e.account glob 'person:*' group by e.account
 """
 
 
@@ -82,12 +83,9 @@ def _described(
 
 def credits_by_person(db: Database, *, dataset_id: int | None = None, since: float | None = None) -> dict[int, int]:
     """Micro-credits that each person earned from adapters of a dataset (None: of all), counters taken off."""
-    summed = (
-        "select person_id, sum(micro_credits) from earnings where :dataset is null or dataset_id = :dataset group by 1"
-        if since is None
-        else f"select person_id, sum(micro_credits) from ({EARNED})"
-        " where (:dataset is null or dataset_id = :dataset) and at >= :since group by person_id"
-    )
+    summed = "select person_id, sum(micro_credits) from earnings where :dataset is null or dataset_id = :dataset group by 1"
+    if since is not None:
+        summed = EARNED_SINCE
     return dict(db.execute(summed, {"dataset": dataset_id, "since": since}).fetchall())
 
 
@@ -227,7 +225,8 @@ def why(db: Database, person_id: int, *, dataset_id: int | None = None) -> dict[
 
     Further keys: rank, of, lower, rate, accepted, decided, provisional, credits, next_person, next_lower, needed (accepted
     examples in a row until the next rank; None at the top or out of reach), refused, refusals and rejections (code and
-    count, most first). Raises NotFound for an unknown person.
+    count, most first), beside (the next above, this person, the next below, as `contributors` gives them).
+    Raises NotFound for an unknown person.
     """
     person = people.get(db, person_id)
     board = standing.order(db, dataset_id, ties=credits_by_person(db, dataset_id=dataset_id))
@@ -235,9 +234,9 @@ def why(db: Database, person_id: int, *, dataset_id: int | None = None) -> dict[
     if place is None:
         words = f"{person.display_name} has submitted nothing here yet, so there is no rank; the first example starts one."
         return {"sentences": [words], "rank": None, "of": len(board)}
-    near = list(enumerate(board, start=1))[max(0, place - 1) : place + 1]
-    *others, me = _described(db, near, dataset_id, None)
-    above = others[0] if others else None
+    first = max(0, place - 1)
+    beside = _described(db, list(enumerate(board[first : place + 2], start=first + 1)), dataset_id, None)
+    me, above = beside[place - first], beside[0] if place else None
     needed = None if above is None else accepted_in_a_row(me, above)
     figures = {key: me[key] for key in ("rank", "lower", "rate", "accepted", "decided", "provisional", "credits", "refused")}
     figures |= {
@@ -247,6 +246,7 @@ def why(db: Database, person_id: int, *, dataset_id: int | None = None) -> dict[
         "needed": needed,
         "refusals": _refusals(db, person_id, dataset_id),
         "rejections": _rejections(db, person_id, dataset_id),
+        "beside": beside,
     }
     return {"sentences": [*_standing_words(figures), *_advice(figures)], **figures}
 

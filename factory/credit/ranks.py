@@ -40,7 +40,7 @@ def explained(db: Database, person_id: int, *, dataset_id: int | None = None) ->
         "good": good,
         "weight": weight,
         "arithmetic": arithmetic(good, weight) if weight else [],
-        "beside": _beside(db, person_id, told["rank"], dataset_id),
+        "beside": _beside(person_id, told),
     }
 
 
@@ -77,10 +77,7 @@ def arithmetic(good: float, weight: float) -> list[str]:
     ]
 
 
-def _beside(db: Database, person_id: int, rank: int | None, dataset_id: int | None) -> list[dict[str, Any]]:
-    if rank is None:
-        return []
-    first = max(0, rank - 2)
-    near = leaderboards.contributors(db, dataset_id=dataset_id, limit=rank + 1 - first, offset=first)
+def _beside(person_id: int, told: dict[str, Any]) -> list[dict[str, Any]]:
     keys = ("rank", "person_id", "person", "is_demo", "lower", "rate", "accepted", "decided", "provisional")
+    near = told.get("beside", [])
     return [{**{key: one[key] for key in keys}, "is_me": one["person_id"] == person_id} for one in near]

@@ -6,6 +6,7 @@ shows a row at its place. Two neighbours below the second, one smaller and one l
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlite_utils import Database
@@ -14,6 +15,13 @@ from factory.base import store
 from factory.base.errors import Invalid, NotFound
 from factory.intake import datasets, formats
 from factory.intake.merkle import merkle_path, root_from_path
+
+MOST_SHOWN = 1_000
+# By hash, looked up one row at a time: a set of all hashes of a version of a million rows would be built for each query.
+_MISSING = (
+    "not exists (select 1 from examples t join version_rows o on o.example_id = t.id and o.version_id = {}"
+    " where t.dataset_id = :dataset_id and t.content_hash = r.content_hash)"
+)
 
 
 def prove(db: Database, version_id: int, content_hash: str) -> dict[str, Any]:
@@ -99,41 +107,64 @@ def difference(db: Database, older_id: int, newer_id: int) -> dict[str, Any]:
     older, newer = datasets.version(db, older_id), datasets.version(db, newer_id)
     if older["dataset_id"] != newer["dataset_id"]:
         raise Invalid("These are versions of two datasets; choose two of the same one.")
-    # By hash, looked up one row at a time: a set of all hashes of a version of a million rows would be built for each query.
-    other = (
-        "not exists (select 1 from examples t join version_rows o on o.example_id = t.id and o.version_id = {}"
-        " where t.dataset_id = :dataset_id and t.content_hash = r.content_hash)"
-    )
-    changed = f"""
-        with changed as (
-            select example_id, 'added' as change from version_rows r where version_id = :newer and {other.format(":older")}
-            union all select example_id, 'removed' from version_rows r where version_id = :older
-                and {other.format(":newer")})
-    """
-    ids = {"older": older_id, "newer": newer_id, "dataset_id": newer["dataset_id"]}
-    people = store.rows(
-        db,
-        changed + "select p.display_name as person, sum(c.change = 'added') as added, sum(c.change = 'removed') as removed,"
-        " sum(c.change = 'removed' and w.example_id is not null) as withdrawn"
-        " from changed c join examples e on e.id = c.example_id join people p on p.id = e.person_id"
-        " left join withdrawals w on w.example_id = c.example_id group by p.id order by 2 desc, 3 desc, 1",
-        **ids,
-    )
-    totals = {key: sum(person[key] for person in people) for key in ("added", "removed", "withdrawn")}
-    rows = store.rows(
-        db,
-        changed
-        + "select c.example_id, e.content, c.change from changed c join examples e on e.id = c.example_id limit 1000",
-        **ids,
-    )
+    people, rows = _changed(db, older, newer)
+    names = {
+        row["id"]: row["display_name"] for row in _some(db, "people", "id, display_name", [who for who, _, _ in people])
+    }
+    contents = {row["id"]: row["content"] for row in _some(db, "examples", "id, content", [one for one, _ in rows])}
+    added, removed = sum(person[1] for person in people), sum(person[2] for person in people)
+    told = [{"person": names[who], "added": came, "removed": went} for who, came, went in people]
     return {
         "slug": newer["slug"],
         "older": older["number"],
         "newer": newer["number"],
-        **totals,
-        "kept": newer["row_count"] - totals["added"],
-        "people": [{key: person[key] for key in ("person", "added", "removed")} for person in people],
+        "added": added,
+        "removed": removed,
+        "withdrawn": _withdrawn_since(db, older_id, newer) if removed else 0,
+        "kept": newer["row_count"] - added,
+        "people": sorted(told, key=lambda one: (-int(one["added"]), -int(one["removed"]), one["person"])),
         "held_out_changed": older["held_out_root"] != newer["held_out_root"],
         "policy_changed": older["policy_id"] != newer["policy_id"],
-        "rows": rows,
+        "rows": [{"example_id": one, "content": contents[one], "change": change} for one, change in rows],
     }
+
+
+def _changed(db: Database, older: dict[str, Any], newer: dict[str, Any]) -> tuple[list[list[int]], list[tuple[int, str]]]:
+    """Who added and removed how much from one version to another, and the first thousand changed rows.
+
+    [person's id, added, removed] and (example's id, change). Versions stay as they are, so what was found is kept.
+    """
+    ids = {"older": older["id"], "newer": newer["id"], "dataset_id": newer["dataset_id"]}
+    kept = store.row(db, "select people, rows from version_changes where older_id = :older and newer_id = :newer", **ids)
+    if kept is not None:
+        return json.loads(kept["people"]), json.loads(kept["rows"])
+    found = db.execute(
+        "select r.example_id, e.person_id, 'added' from version_rows r join examples e on e.id = r.example_id"
+        f" where r.version_id = :newer and {_MISSING.format(':older')} union all"
+        " select r.example_id, e.person_id, 'removed' from version_rows r join examples e on e.id = r.example_id"
+        f" where r.version_id = :older and {_MISSING.format(':newer')}",
+        ids,
+    )
+    counted: dict[int, list[int]] = {}
+    rows: list[tuple[int, str]] = []
+    for example_id, person_id, change in found:
+        counted.setdefault(person_id, [person_id, 0, 0])[1 if change == "added" else 2] += 1
+        if len(rows) < MOST_SHOWN:
+            rows.append((example_id, change))
+    record = [older["id"], newer["id"], json.dumps(list(counted.values())), json.dumps(rows)]
+    with store.writing(db):  # somebody else may have been quicker
+        db.execute("insert or ignore into version_changes (older_id, newer_id, people, rows) values (?, ?, ?, ?)", record)
+    return list(counted.values()), rows
+
+
+def _withdrawn_since(db: Database, older_id: int, newer: dict[str, Any]) -> int:
+    """How many rows of the older version were withdrawn and are not in the newer."""
+    sql = (
+        "select count(*) from withdrawn_rows w join examples r on r.id = w.example_id"
+        f" where w.version_id = :older and {_MISSING.format(':newer')}"
+    )
+    return int(store.value(db, sql, older=older_id, newer=newer["id"], dataset_id=newer["dataset_id"]))
+
+
+def _some(db: Database, table: str, columns: str, ids: list[int]) -> list[dict[str, Any]]:
+    return store.rows(db, f"select {columns} from {table} where id in (select value from json_each(?))", json.dumps(ids))
