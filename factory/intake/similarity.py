@@ -11,8 +11,9 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from rensa import RMinHash
 from sqlite_utils import Database
@@ -24,6 +25,7 @@ PERMUTATIONS, SEED, ROWS_PER_BAND = 128, 20_240_501, 3
 BANDS = PERMUTATIONS // ROWS_PER_BAND
 CANDIDATES, VERIFIED = 60, 10
 PREFIX_WORDS = 5
+FEW = 2_000  # held-out rows that are worth keeping in memory: some 40 MB
 # Scripts written without spaces: there each character is a word.
 _SPACELESS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f"
 WORD = re.compile(rf"[{_SPACELESS}]|[^\W{_SPACELESS}]+(?:[.'’][^\W{_SPACELESS}]+)*")
@@ -206,7 +208,7 @@ class Crowd:
     by_ending: dict[str, list[int]]
 
 
-def crowd(contents: list[str]) -> Crowd:
+def crowd(contents: Sequence[str]) -> Crowd:
     """A crowd of canonical texts; `nearest_in` answers with their places in this list."""
     gathered = Crowd([], defaultdict(list), defaultdict(list), defaultdict(list), defaultdict(list))
     for content in contents:
@@ -269,11 +271,20 @@ def nearest_in(crowd: Crowd, other: Features, *, by_question: bool = False) -> t
 
 
 def held_out_crowd(db: Database, dataset_id: int) -> Crowd:
-    """The newest sealed held-out rows of a dataset, to compare with; empty when none were sealed."""
+    """The newest sealed held-out rows of a dataset, to compare with; empty when none were sealed. Not to be joined.
+
+    Those of the last two sets are kept in this process by what stands in them: reading them anew took most of a submission.
+    """
     found = store.rows(
         db,
         "select content from held_out_rows where set_id = (select max(id) from held_out_sets where dataset_id = ?)"
         " order by position",
         dataset_id,
     )
-    return crowd([record["content"] for record in found])
+    contents = tuple(record["content"] for record in found)
+    return _crowd_of_few(contents) if len(contents) <= FEW else crowd(contents)
+
+
+@lru_cache(maxsize=2)
+def _crowd_of_few(contents: tuple[str, ...]) -> Crowd:
+    return crowd(contents)
