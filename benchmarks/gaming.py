@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -146,7 +147,11 @@ def weights(world: World) -> dict[str, dict[str, float]]:
 
 
 class Splitter(World):
-    """A world in which one person sends the same work, three rows a day, from so many accounts in turn."""
+    """A world in which one person sends the same work, three rows a day, from so many accounts in turn.
+
+    Reviewers come at the same hours and say the same of the same row however many accounts there are: else two more errs in
+    one of the worlds would weigh as much as what is looked for.
+    """
 
     def __init__(self, db: Database, seed: int, members: list[Member], texts: Texts, quality: float) -> None:
         """`quality`: the share of good rows; the others have wrong answers."""
@@ -155,6 +160,24 @@ class Splitter(World):
         self.accounts = [member for member in members if member.role == "splitter"]
         work = [texts.good() if draw.random() < quality else texts.wrong() for _ in range(WORK)]
         self.work = iter(enumerate(work))
+
+    def _plan(self, day: int) -> Iterator[tuple[float, Member, Any]]:
+        for member in self.members:
+            self.rng = random.Random(f"plan {self.seed} {member.name} {day}")
+            yield from self.plan_of(member)
+
+    def _review(self, member: Member) -> None:
+        self.rng = random.Random(f"review {self.seed} {member.name} {self.moment}")
+        super()._review(member)
+
+    def opinion(self, member: Member, example_id: int, *, care: float = 1.0) -> str:
+        """As every reviewer's, from a draw of its own for each row and reviewer."""
+        kept = self.rng
+        self.rng = random.Random(f"said {self.seed} {member.name} {self.rows[example_id].question} {care}")
+        try:
+            return super().opinion(member, example_id, care=care)
+        finally:
+            self.rng = kept
 
     def contribute(self, member: Member) -> None:
         """The first account's turn is the turn of all of them."""
@@ -284,8 +307,7 @@ def main() -> None:
     found = every_seed(words)
     passed = {claim: sum(one["claims"][claim] for one in found) for claim in found[0]["claims"]}
     # A handful of rows a seed is refused and each is a quarter or so of them: what became of them is told over all seeds.
-    refused = sum(one["outcomes"]["refused_and_over"] for one in found)
-    repaired = sum(map(gaming_table.repaired, found)) / refused if refused else None
+    repaired = gaming_table.repaired_share(found)
     others = [count == len(found) for claim, count in passed.items() if claim != "repaired_by_appeal"]
     told = {
         "benchmark": "gaming",
@@ -294,7 +316,7 @@ def main() -> None:
         "limits": LIMITS,
         "passed": passed,
         "repaired_of_refused": repaired,
-        "ok": all(others) and (repaired is None or repaired >= LIMITS["repaired"]),
+        "ok": all(others) and repaired >= LIMITS["repaired"],
         "seeds": found,
     }
     text = json.dumps(told)

@@ -35,9 +35,26 @@ def _row(*cells: Any) -> str:
 def claims(found: list[dict[str, Any]]) -> list[str]:
     """Each claim with the number of seeds in which it holds."""
     lines = [_row("claim", "holds in"), "|---|---:|"]
-    return lines + [
-        _row(words, f"{sum(one['claims'][key] for one in found)} of {len(found)}") for key, words in SAID.items()
-    ]
+    for key, words in SAID.items():
+        held = f"{sum(one['claims'][key] for one in found)} of {len(found)}"
+        lines.append(_row(words, f"{repaired_share(found):.0%} over all; {held}" if key == "repaired_by_appeal" else held))
+    return lines
+
+
+def repaired_share(found: list[dict[str, Any]]) -> float:
+    """Of all good rows that were refused the share that was taken in in the end; 1 where there were none."""
+    refused = sum(one["outcomes"]["refused_and_over"] for one in found)
+    return sum(map(repaired, found)) / refused if refused else 1.0
+
+
+def splits(found: list[dict[str, Any]]) -> list[str]:
+    """What splitting gains, by how much of the work is good and over how many accounts it is spread."""
+    lines = [_row("good rows", "accounts", "gain, mean", "gain, greatest"), "|---:|---:|---:|---:|"]
+    for quality in found[0]["splitting"].keys() - {"worst"}:
+        for accounts in found[0]["splitting"][quality]:
+            gains = [one["splitting"][quality][accounts] for one in found]
+            lines.append(_row(f"{float(quality):.0%}", accounts, f"{mean(gains):.3f}", f"{max(gains):.3f}"))
+    return [*lines[:2], *sorted(lines[2:], key=lambda line: (-int(line.split("%")[0][2:]), int(line.split("|")[2])))]
 
 
 def ranks(found: list[dict[str, Any]]) -> list[str]:
@@ -97,13 +114,9 @@ def weights(found: list[dict[str, Any]]) -> list[str]:
 def page(told: dict[str, Any]) -> str:
     """All tables, under a line that says what was run."""
     found = told["seeds"]
-    refused, mended = sum(one["outcomes"]["refused_and_over"] for one in found), sum(map(repaired, found))
-    share = (
-        f"{mended:,} of {refused:,} good rows that were refused ({mended / max(1, refused):.0%}) were taken in in the end"
-    )
     careful = "; colluders careful" if told["careful"] else ""
-    about = f"{len(found)} seeds of {told['days']} days{careful}, generated rows; over all seeds {share}."
-    parts = [[about], claims(found), ranks(found), seeds(found), weights(found)]
+    about = f"{len(found)} seeds of {told['days']} days{careful}, generated rows."
+    parts = [[about], claims(found), ranks(found), seeds(found), splits(found), weights(found)]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 

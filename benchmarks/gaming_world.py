@@ -124,15 +124,19 @@ class World:
 
     def _plan(self, day: int) -> Iterator[tuple[float, Member, Any]]:
         for member in self.members:
-            if member.person is None:
-                continue
-            if member.rows:
-                yield self.rng.uniform(0, 24), member, self.contribute
-            if member.role != "flooder" and member.rows:
-                yield self.rng.uniform(0, 24), member, self._look_after
-            if member.reviews:
-                for _ in range(2):
-                    yield self.rng.uniform(0, 24), member, self._review
+            yield from self.plan_of(member)
+
+    def plan_of(self, member: Member) -> Iterator[tuple[float, Member, Any]]:
+        """At which hours of a day somebody does what."""
+        if member.person is None:
+            return
+        if member.rows:
+            yield self.rng.uniform(0, 24), member, self.contribute
+        if member.role != "flooder" and member.rows:
+            yield self.rng.uniform(0, 24), member, self._look_after
+        if member.reviews:
+            for _ in range(2):
+                yield self.rng.uniform(0, 24), member, self._review
 
     # ---- contributing
 

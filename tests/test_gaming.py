@@ -87,12 +87,14 @@ def test_the_tables_say_what_was_found() -> None:
     board = {"experts_in_top": 1.0, "best_attacker": 12}
     rows = {"rows": 5_999, "verdicts": 16_363, "accepted_spam": 0.006, "wrongly_refused": 0.004, "refused_and_over": 6}
     rows |= {"repaired_of_refused": 5 / 6, "longest_wait_days": 2.2, "median_wait_days": 0.4}
-    seed = {"seed": 1, "outcomes": rows, "splitting": {"worst": 0.98}, "claims": dict.fromkeys(gaming_table.SAID, True)}
+    gains = {"worst": 0.98, "0.5": {"2": 0.9}, "0.9": {"2": 0.98, "16": 0.7}}
+    seed = {"seed": 1, "outcomes": rows, "splitting": gains, "claims": dict.fromkeys(gaming_table.SAID, True)}
     seed["tops"] = {rule: dict(board) for rule in gaming_table.RULES}
     seed["weights"] = {f"{role}-0": {"judged": 60, "at_50": 0.5, "at_end": 0.4} for role in gaming_table.ROLES}
     other = {**seed, "seed": 2, "claims": {**seed["claims"], "accepted_spam": False}}
     page = gaming_table.page({"seeds": [seed, other], "days": 90, "careful": False})
-    assert "10 of 12 good rows that were refused (83%) were taken in in the end" in page
+    assert "| of these at least 80% are repaired by appeal | 83% over all; 2 of 2 |" in page
+    assert "| 90% | 2 | 0.980 | 0.980 |\n| 90% | 16 | 0.700 | 0.700 |\n| 50% | 2 | 0.900 | 0.900 |" in page
     assert "| of what was accepted at most 1% is spam | 1 of 2 |" in page
     assert "| nobody honest waits longer than the deadline | 2 of 2 |" in page
     assert "| 1 | 5,999 | 16,363 | 0.60% | 0.40% | 5 of 6 | 2.2 days | 0.4 | 0.980 |" in page
