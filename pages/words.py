@@ -34,9 +34,9 @@ def version_name(version: dict[str, Any]) -> str:
     """A frozen version as it is chosen from a list: its number stays in sight where the title is long.
 
     >>> version_name({"title": "Rivers of Europe, their sources, mouths and bridges", "number": 2, "row_count": 1200})
-    'Rivers of Europe, their sources, mouths…, version 2 (1,200 rows)'
+    'Rivers of Europe, their sources, mouths and…, version 2 (1,200 rows)'
     """
-    title = version["title"] if len(version["title"]) <= 40 else version["title"][:40].rpartition(" ")[0].rstrip(" ,;") + "…"
+    title = version["title"] if len(version["title"]) <= 45 else version["title"][:45].rpartition(" ")[0].rstrip(" ,;") + "…"
     return f"{title}, version {version['number']} ({count(version['row_count'], 'row')})"
 
 

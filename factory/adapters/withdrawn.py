@@ -103,12 +103,15 @@ def in_words(rows: int, of: int, before: int = 0) -> str:
 
     >>> in_words(2, 300, 1)
     'Trained with 2 rows withdrawn since, of 300; 1 of them was withdrawn already when the training began.'
+    >>> in_words(1, 300, 1)
+    'Trained with 1 row withdrawn since, of 300; it was withdrawn already when the training began.'
     >>> in_words(0, 300)
     ''
     """
     if not rows:
         return ""
-    early = f"; {before} of them {'was' if before == 1 else 'were'} withdrawn already when the training began"
+    which = "it" if rows == 1 else f"{before:,} of them"
+    early = f"; {which} {'was' if before == 1 else 'were'} withdrawn already when the training began"
     return f"Trained with {rows:,} row{'s' * (rows != 1)} withdrawn since, of {of:,}{early if before else ''}."
 
 

@@ -58,7 +58,8 @@ def the_best(db, person, search) -> None:
     best = search["best"]
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in best["settings"].items())
     with st.container(border=True):
-        st.markdown(f"**Best so far: trial {best['number']}**, held-out loss {best['value']:.4f}")
+        so_far = " so far" if search["status"] == "running" else ""
+        st.markdown(f"**Best{so_far}: trial {best['number']}**, held-out loss {best['value']:.4f}")
         st.caption(frame.plain(settings))
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("Name of the preset", f"best of search {search['id']}", max_chars=40, key="preset-name")
