@@ -90,7 +90,7 @@ def test_a_finished_search_is_drawn_and_its_best_becomes_a_preset_in_the_wizard(
     assert not shown.exception
     assert not shown.error
     assert len(shown.dataframe[0].value) == 4
-    assert any("Best so far" in each.value for each in shown.markdown)
+    assert any("Best: trial" in each.value for each in shown.markdown)
     shown = next(b for b in shown.button if b.label == "Keep as a preset").click().run()
     assert not shown.error
     name = f"best of search {search_id}"
