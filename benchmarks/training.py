@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.packing import padded
+from factory import WAITING
 from factory.base import settings as settings_module
 from factory.base.settings import ROOT, Settings
 from factory.intake import formats, sample
@@ -77,21 +78,23 @@ def ours(settings: Settings, wanted: dict[str, Any]) -> dict[str, Any]:
 
     rows = encoded(settings, wanted["rows"])
     model = load(settings, wanted["dtype"])
-    before = wall_seconds(model, rows)
     steps = list(loop.train(model, rows, [], RECIPE, folder=Path(wanted["out"])))[2:]  # step 0 is the base, step 1 warms up
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    wall = statistics.mean([before, wall_seconds(model, rows)])
     tokens = sum(step.tokens for step in steps)
     seconds = sum(step.tokens / (step.tokens_per_second or 1) for step in steps)
-    whole = sum(len(row.tokens) for row in rows)
     return {
         "tokens_per_second": tokens / seconds,
-        "wall_tokens_per_second": whole / wall,
-        "share_of_the_wall": wall / whole * tokens / seconds,
         "peak_gb": peak / 1e6,
         "adapter": str(checkpoints.weights_to_keep(Path(wanted["out"]))[0]),
         "way": fastpath.sentence(model.train()),
     }
+
+
+def wall(settings: Settings, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The tokens/s that matrix products alone would allow, in a process apart: its matrices are not training's memory."""
+    rows = encoded(settings, wanted["rows"])
+    whole = sum(len(row.tokens) for row in rows)
+    return {"wall_tokens_per_second": whole / wall_seconds(load(settings, wanted["dtype"]), rows)}
 
 
 def wall_seconds(model: Any, rows: list[EncodedRow]) -> float:
@@ -220,6 +223,11 @@ def child(command: list[str], wanted: dict[str, Any], folder: Path, environment:
     return found
 
 
+def as_it_was() -> dict[str, str]:
+    """The environment without what this program sets for itself, so that a peer's threads wait as they would alone."""
+    return {name: value for name, value in os.environ.items() if WAITING.get(name) != value}
+
+
 def compare(settings: Settings, talks: list[list[dict[str, str]]], rows: int, trl: Path) -> dict[str, Any]:
     """Every way in turn, then what each has learned."""
     import torch
@@ -238,16 +246,24 @@ def compare(settings: Settings, talks: list[list[dict[str, str]]], rows: int, tr
         for dtype in dtypes:
             print(f"ours, {dtype}", flush=True)
             wanted = {**common, "dtype": dtype, "out": str(folder / f"ours-{dtype}")}
-            command = [sys.executable, "-m", "benchmarks.training", "--part", "ours"]
-            found[f"ours, {dtype}"] = child(command, wanted, folder, trainer_environment(settings))
+            told = [
+                child(
+                    [sys.executable, "-m", "benchmarks.training", "--part", part],
+                    wanted,
+                    folder,
+                    trainer_environment(settings),
+                )
+                for part in ("wall", "ours", "wall")
+            ]
+            speed = statistics.mean(part["wall_tokens_per_second"] for part in (told[0], told[2]))
+            share = told[1]["tokens_per_second"] / speed
+            found[f"ours, {dtype}"] = {**told[1], "wall_tokens_per_second": speed, "share_of_the_wall": share}
         for number, (name, way) in enumerate(TRL_WAYS.items()):
             if "bf" in name and len(dtypes) == 1:
                 continue
             print(name, flush=True)
             out = str(folder / f"trl-{number}")
-            found[name] = child(
-                [str(trl), "benchmarks/trl_peer.py"], {**common, **way, "out": out}, folder, dict(os.environ)
-            )
+            found[name] = child([str(trl), "benchmarks/trl_peer.py"], {**common, **way, "out": out}, folder, as_it_was())
             found[name]["adapter"] = out
         print("held-out losses", flush=True)
         wanted = {"rows": held_out, "adapters": {name: way.pop("adapter") for name, way in found.items()}}
@@ -279,6 +295,9 @@ def ratios(ways: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"ratios": found}
 
 
+PARTS = {"wall": wall, "ours": ours, "evaluate": evaluate}
+
+
 def rounded(value: Any) -> Any:
     """All numbers to four digits after the point."""
     if isinstance(value, dict):
@@ -292,13 +311,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32, help="how many rows to train on")
     parser.add_argument("--trl-env", type=Path, help="the folder of an environment with TRL")
     parser.add_argument("--quick", action="store_true", help="without TRL: ours against a plain padded loop")
-    parser.add_argument("--part", choices=("ours", "evaluate"), help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("wanted", type=Path, nargs="?", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     settings = settings_module.load()
     if chosen.part:
         wanted = json.loads(chosen.wanted.read_text(encoding="utf-8"))
-        print(json.dumps((ours if chosen.part == "ours" else evaluate)(settings, wanted)))
+        print(json.dumps(PARTS[chosen.part](settings, wanted)))
         return
     if models.find(settings, models.DEFAULT) is None:
         models.fetch(settings, models.DEFAULT)

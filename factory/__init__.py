@@ -9,8 +9,12 @@ Modules import in one direction, from right to left:
 
 import os
 
-# OpenMP threads that spin while they wait make short steps several times slower as soon as anything else runs. It is read
-# when torch is loaded, so it is set here, before any module of ours can load it.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# How OpenMP's threads wait for each other. Those that spin for long make short steps several times slower as soon as
+# anything else runs; those that sleep at once have to be woken for each of a step's thousands of parts. A thousand turns (of
+# GNU's runtime; others sleep) is full speed on an idle machine and nearly as good beside a busy one
+# (docs/training-speed.md). They are read when torch is loaded, so they are set here, before any module of ours can load it.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+for name, value in WAITING.items():
+    os.environ.setdefault(name, value)
 
 __version__ = "0.1.0"
