@@ -8,6 +8,7 @@ Modules import in one direction, from right to left:
 """
 
 import os
+import sys
 
 # How OpenMP's threads wait for each other. Those that spin for long make short steps several times slower as soon as
 # anything else runs; those that sleep at once have to be woken for each of a step's thousands of parts. A thousand turns (of
@@ -16,5 +17,12 @@ import os
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 for name, value in WAITING.items():
     os.environ.setdefault(name, value)
+
+# sqlite_utils takes pandas in where it finds it, which doubles the start of every command and trainer that needs none.
+if "pandas" not in sys.modules:
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+    import sqlite_utils as _  # noqa: F401
+
+    del sys.modules["pandas"]
 
 __version__ = "0.1.0"
