@@ -28,7 +28,7 @@ ROOMS = {  # inside a room, a module imports only from those named before it
     " appeals deadlines timeline"
     " demo_reviewers browsing datasets rules closing proofs publishing importing topics maps mapping sample",
     "training": "trackers knobs recipe schedules places advice possible prompts recipe_yaml recipes sources models"
-    " packing kernels compiled attention lora decoder fastpath mixture encoding gates circumstances machine estimate"
+    " packing machine kernels compiled attention lora decoder fastpath mixture encoding gates circumstances estimate"
     " fitting observed forecast"
     " starts failures checkpoints adapter loop energy device curves run_rows runs queue samples gauges reading"
     " beside watch rehearsal preflight presets spaces proposals plans searches reports worker tokens tokenising",

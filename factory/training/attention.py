@@ -1,8 +1,8 @@
-"""Attention inside each row of a pack, by matrix products over rows of about one length, forward and backward.
+"""Attention inside each row of a pack, forward and backward: every row looks at the pack's prefix and at itself.
 
-Every row looks at the pack's prefix and at itself up to the token that asks. Rows of about one length are padded to one
-block, so that few, large products do the work; only attention ever sees the padding. A row's queries go in pieces of
-QUERIES, each looking only as far as it may, so a long row never has all its scores at once.
+In bfloat16, where the processor multiplies it, `attention.c` does it row by row and never writes the scores of a row.
+Elsewhere it is matrix products: rows of about one length are padded to one block, so that few, large products do the work;
+only attention ever sees the padding. A row's queries go in pieces of QUERIES, each looking only as far as it may.
 """
 
 from __future__ import annotations
@@ -67,6 +67,15 @@ class Plan:
     prefix: int
 
 
+@dataclass(frozen=True)
+class Rows:
+    """A pack as `attention.c` wants it: where its rows, and its prefix as one more, begin and end."""
+
+    heads: Heads
+    edges: Tensor  # [2, R], whole numbers of 64 bits, the longest row first
+    prefix: int
+
+
 def blocks_of(lengths: list[int], prefix: int) -> list[list[int]]:
     """Rows (their places) grouped so that padding each group to its longest wastes little.
 
@@ -87,9 +96,12 @@ def blocks_of(lengths: list[int], prefix: int) -> list[list[int]]:
     return groups
 
 
-def plan(pack: Pack, heads: Heads, device: Any) -> Plan:
-    """What attention over a pack needs to know, made once for all layers."""
-    spans = list(pack.spans)
+def plan(pack: Pack, heads: Heads, like: Tensor) -> Plan | Rows:
+    """What attention over a pack needs to know, made once for all layers, for numbers `like` these."""
+    spans, device = list(pack.spans), like.device
+    if compiled.attends(like, heads.width):
+        rows = sorted([*([(0, pack.prefix)] if pack.prefix else []), *spans], key=lambda row: row[0] - row[1])
+        return Rows(heads, torch.tensor(rows).t().contiguous(), pack.prefix)
     parts: list[tuple[list[tuple[int, int]], int]] = [([(0, pack.prefix)], 0)] if pack.prefix else []
     parts += [([spans[at] for at in group], pack.prefix) for group in blocks_of([b - a for a, b in spans], pack.prefix)]
     outputs = torch.empty(len(pack.tokens), heads.queries, dtype=torch.long)
@@ -148,12 +160,16 @@ def _probabilities(q: Tensor, k: Tensor, heads: Heads) -> Tensor:
     return compiled.softmax_(torch.bmm(q, k.transpose(1, 2)), heads.scale, heads.each)
 
 
-def forward(table: Tensor, plan: Plan, *, keep: bool) -> tuple[Tensor, list[Tensor | None]]:
+def forward(table: Tensor, plan: Plan | Rows, *, keep: bool) -> tuple[Tensor, list[Tensor | None]]:
     """What each token reads: [tokens, queries * width], from turned queries, keys and values in the table of heads.
 
-    With `keep`, also each block's probabilities, for `backward`.
+    With `keep`, also what `backward` needs: each block's probabilities, or the logarithms of the softmax's divisors.
     """
     heads = plan.heads
+    if isinstance(plan, Rows):
+        wide = table.view(-1, heads.all, heads.width)
+        read, logs = compiled.attend(wide, plan.edges, plan.prefix, (heads.queries, heads.each), heads.scale)
+        return read.view(len(read), -1), [logs]
     out = table.new_empty(plan.query_slots, heads.width)
     kept: list[Tensor | None] = []
     for block in plan.blocks:
@@ -170,9 +186,14 @@ def forward(table: Tensor, plan: Plan, *, keep: bool) -> tuple[Tensor, list[Tens
     return out.index_select(0, plan.outputs).view(-1, heads.queries * heads.width), kept
 
 
-def backward(dread: Tensor, table: Tensor, plan: Plan, kept: list[Tensor | None]) -> Tensor:
-    """The gradient towards the table of heads, from that towards what each token read."""
+def backward(dread: Tensor, table: Tensor, plan: Plan | Rows, kept: list[Tensor | None], read: Tensor) -> Tensor:
+    """The gradient towards the table of heads, from that towards what each token read, which `forward` gave."""
     heads = plan.heads
+    if isinstance(plan, Rows):
+        (logs,) = kept
+        assert logs is not None
+        wide = table.view(-1, heads.all, heads.width)
+        return compiled.attend_back(dread, wide, read, logs, plan.edges, plan.prefix, heads.scale)
     out = table.new_empty(plan.slots, heads.width)
     given = table.new_zeros(plan.query_slots, heads.width).index_copy_(0, plan.outputs, dread.reshape(-1, heads.width))
     shared: list[Tensor] = []

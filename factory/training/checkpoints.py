@@ -24,6 +24,7 @@ from typing import Any
 
 from factory.base.errors import Conflict, DiskFull, Unavailable
 from factory.training import starts
+from factory.training.machine import give_memory_back
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -51,13 +52,14 @@ def save(folder: Path, state: State, *, model: Any, optimizer: Any) -> Path:
         name: tensor.contiguous()
         for name, tensor in peft.get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }
+    give_memory_back()  # what the step's tensors took, before as much is taken for the optimizer's bytes
     optimizer_bytes = io.BytesIO()
     torch.save(optimizer.state_dict(), optimizer_bytes)
     config = model.peft_config["default"].to_dict()
-    files = {
+    files: dict[str, bytes | memoryview] = {
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         CONFIG: json.dumps({**config, "inference_mode": True}, default=_listed, indent=2, sort_keys=True).encode(),
-        "optimizer.pt": optimizer_bytes.getvalue(),
+        "optimizer.pt": optimizer_bytes.getbuffer(),
         "state.json": json.dumps(dataclasses.asdict(state)).encode(),
     }
     root = folder / "checkpoints"
@@ -94,7 +96,7 @@ def _listed(value: Any) -> Any:
     return sorted(value) if isinstance(value, set) else str(getattr(value, "value", value))
 
 
-def _write_whole(root: Path, target: Path, files: Mapping[str, bytes]) -> None:
+def _write_whole(root: Path, target: Path, files: Mapping[str, bytes | memoryview]) -> None:
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
     try:
         for name, content in files.items():

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from factory.training import kernels
 
-SOURCE = Path(__file__).with_name("kernels.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "linear.c")]
+HEADER = SOURCES[0].with_name("tiles.h")
 FLAGS = [  # never -ffast-math: a loss that is no number must stay none
     "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
-    "-fno-signed-zeros", "-shared", "-fPIC", "-Wno-unknown-pragmas",
+    "-fno-signed-zeros", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-mprefer-vector-width=512",
 ]  # fmt: skip
 SUFFIX = {torch.float32: "float", torch.bfloat16: "half"}
 
@@ -35,15 +37,15 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         processor = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
-        sign = hashlib.sha256(SOURCE.read_bytes() + " ".join([processor, *FLAGS]).encode()).hexdigest()[:16]
+        texts = b"".join(source.read_bytes() for source in [*SOURCES, HEADER])
+        sign = hashlib.sha256(texts + " ".join([processor, *FLAGS]).encode()).hexdigest()[:16]
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-factory"
         file = folder / f"kernels-{sign}.so"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             fresh = file.with_suffix(f".{os.getpid()}")
-            subprocess.run(
-                [compiler, *FLAGS, str(SOURCE), "-o", str(fresh), "-lm"], check=True, capture_output=True, timeout=120
-            )
+            command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(fresh), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
             fresh.replace(file)  # whole or not there, also when two processes make it at once
         return ctypes.CDLL(str(file))
     except (OSError, subprocess.SubprocessError, RuntimeError):  # RuntimeError: there is no home folder
@@ -55,8 +57,12 @@ def _known(x: Tensor) -> bool:
 
 
 def _call(name: str, like: Tensor, *given: Tensor | float | int | None) -> None:
-    """Call a function for the precision of `like`: whole numbers as long, others as float, tensors by their address."""
-    function = getattr(library(), f"{name}_{SUFFIX[like.dtype]}")
+    """Call a function for the precision of `like`."""
+    _run(f"{name}_{SUFFIX[like.dtype]}", *given)
+
+
+def _run(name: str, *given: Tensor | float | int | None) -> int:
+    """Call a function: whole numbers as long, others as float, tensors by their address."""
     passed: list[ctypes.c_long | ctypes.c_float | ctypes.c_void_p] = []
     for value in given:
         if isinstance(value, Tensor):
@@ -66,7 +72,86 @@ def _call(name: str, like: Tensor, *given: Tensor | float | int | None) -> None:
             passed.append(ctypes.c_void_p(None))
         else:
             passed.append(ctypes.c_long(value) if isinstance(value, int) else ctypes.c_float(value))
-    function(ctypes.c_int(torch.get_num_threads()), *passed)
+    found: int = getattr(library(), name)(ctypes.c_int(torch.get_num_threads()), *passed)
+    return found
+
+
+def multiplies(like: Tensor, inputs: int, outputs: int, ranks: int) -> bool:
+    """Whether `linear` can be had: bfloat16 on a processor that multiplies it, even sizes."""
+    if like.device.type != "cpu" or like.dtype != torch.bfloat16 or (made := library()) is None:
+        return False
+    return bool(made.multiplies(*map(ctypes.c_long, (inputs, outputs, ranks))))
+
+
+def linear(x: Tensor, table: Tensor, down: Tensor, plus: Tensor | None) -> tuple[Tensor, Tensor]:
+    """x Wᵀ + (x Aᵀ) (s B)ᵀ + plus [T, outputs], and x Aᵀ [T, ranks]; `table` and `down` as in `lora`. Raises MemoryError."""
+    tokens, (outputs, ranks) = len(x), (len(table), len(down))
+    y, inner = x.new_empty(tokens, outputs), x.new_empty(tokens, ranks)
+    if _run("linear", tokens, x.shape[1], outputs, ranks, x, table, down, plus, y, inner):
+        raise MemoryError
+    return y, inner
+
+
+def linear_back(dy: Tensor, table: Tensor, down: Tensor, *, towards_x: bool) -> tuple[Tensor | None, Tensor]:
+    """dy W + (dy s B) A [T, inputs], where it is wanted, and dy s B [T, ranks]. Raises MemoryError."""
+    tokens, (outputs, ranks) = len(dy), (len(table), len(down))
+    dx = dy.new_empty(tokens, down.shape[1]) if towards_x else None
+    outer = dy.new_empty(tokens, ranks)
+    if _run("linear_back", tokens, down.shape[1], outputs, ranks, dy, table, down, dx, outer):
+        raise MemoryError
+    return dx, outer
+
+
+def linear_refresh(table: Tensor, down: Tensor, places: Tensor, weights: Sequence[Tensor], scales: Tensor) -> None:
+    """Take over adapters: all A, then all B in `weights`, float32; `places` as for `linear_gradients`."""
+    where = torch.tensor([weight.data_ptr() for weight in weights])
+    _run("linear_refresh", down.shape[1], len(down), len(scales), places, where, scales, table, down)
+
+
+def linear_gradients(
+    x: Tensor, inner: Tensor, outer: Tensor, dy: Tensor, places: Tensor, grads: Sequence[Tensor], scales: Tensor
+) -> None:
+    """Add outerᵀ x to each adapter's gradient of A, s dyᵀ inner to that of B: float32, all A and then all B in `grads`.
+
+    `places` [4, M] has of each of M adapters its first output, first rank, number of outputs, number of ranks. Raises
+    MemoryError.
+    """
+    sizes = (len(x), x.shape[1], dy.shape[1], inner.shape[1])
+    where = torch.tensor([grad.data_ptr() for grad in grads])
+    if _run("linear_gradients", *sizes, x, inner, outer, dy, len(scales), places, where, scales):
+        raise MemoryError
+
+
+def attends(like: Tensor, width: int) -> bool:
+    """Whether `attend` can be had: bfloat16 on a processor that multiplies it, heads of a multiple of 64 numbers."""
+    if like.device.type != "cpu" or like.dtype != torch.bfloat16 or (made := library()) is None:
+        return False
+    return bool(made.attends(ctypes.c_long(width)))
+
+
+def attend(table: Tensor, rows: Tensor, prefix: int, heads: tuple[int, int], scale: float) -> tuple[Tensor, Tensor]:
+    """What each token reads [T, Q, E] from a table of heads [T, H, E], and the logarithms [T, Q] that `attend_back` wants.
+
+    `rows` [2, R] says where rows begin and end; `heads` how many query heads there are, and how many share a key head.
+    Raises MemoryError.
+    """
+    tokens, every, width = table.shape
+    read, logs = table.new_empty(tokens, heads[0], width), table.new_empty(tokens, heads[0], dtype=torch.float32)
+    if _run("attend", rows.shape[1], *rows, prefix, every, *heads, width, table, scale, read, logs):
+        raise MemoryError
+    return read, logs
+
+
+def attend_back(given: Tensor, table: Tensor, read: Tensor, logs: Tensor, rows: Tensor, prefix: int, scale: float) -> Tensor:
+    """The gradient towards the table of `attend` [T, H, E], from that towards what it gave. Raises MemoryError."""
+    _, every, width = table.shape
+    queries, count = logs.shape[1], rows.shape[1]
+    groups = (every - queries) // 2
+    shared, found = table.new_empty(count, groups, prefix, 2, width, dtype=torch.float32), torch.empty_like(table)
+    sizes = (prefix, every, queries, queries // groups, width)
+    if _run("attend_back", count, *rows, *sizes, table, read, given, logs, scale, shared, found):
+        raise MemoryError
+    return found
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from factory.training import attention, compiled
-from factory.training.attention import Heads, Plan
+from factory.training.attention import Heads, Plan, Rows
 from factory.training.lora import Wide
 from factory.training.packing import Pack
 
@@ -59,7 +59,7 @@ class Decoder:
 class Way:
     """What all layers need to know of one pack: its attention, cos and sin, and where labels are predicted."""
 
-    plan: Plan
+    plan: Plan | Rows
     cos: Tensor  # [T, E / 2], float32
     sin: Tensor
     asked: Tensor  # [N], places in the pack, each once
@@ -74,7 +74,7 @@ class Kept:
     x: Tensor  # its input [T, D]
     rate: Tensor
     heads: Tensor  # turned queries and keys, and values [T, heads.all, E]
-    probabilities: list[Tensor | None]
+    attended: list[Tensor | None]  # what attention wants back
     read: Tensor  # what attention read [T or N, queries * E]
     x_2: Tensor
     rate_2: Tensor
@@ -91,7 +91,7 @@ def way(decoder: Decoder, pack: Pack) -> Way:
     sources = torch.tensor([label[0] for label in pack.labels], device=device, dtype=torch.long)
     asked, labels = sources.unique(return_inverse=True)
     return Way(
-        attention.plan(pack, decoder.heads, device), cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous(),
+        attention.plan(pack, decoder.heads, decoder.head), cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous(),
         asked, labels, torch.tensor([label[1] for label in pack.labels], device=device, dtype=torch.long),
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ def _layer(decoder: Decoder, layer: Layer, x: Tensor, way: Way, *, last: bool, k
     qkv, inner_qkv = layer.qkv.forward(h)
     table = qkv.view(len(x), decoder.heads.all, decoder.heads.width)
     compiled.rotate_(table, decoder.heads.queries + decoder.heads.keys, way.cos, way.sin)
-    read, probabilities = attention.forward(table.view(-1, decoder.heads.width), way.plan, keep=keep)
+    read, attended = attention.forward(table.view(-1, decoder.heads.width), way.plan, keep=keep)
     before = x
     if last:
         read, before = read.index_select(0, way.asked), x.index_select(0, way.asked)
@@ -123,7 +123,7 @@ def _layer(decoder: Decoder, layer: Layer, x: Tensor, way: Way, *, last: bool, k
     both, inner_both = layer.gate_up.forward(h_2)
     after, inner_down = layer.down.forward(compiled.gated(both), x_2)
     inners = (inner_qkv, inner_out, inner_both, inner_down)
-    return after, Kept(x, rate, table, probabilities, read, x_2, rate_2, both, inners)
+    return after, Kept(x, rate, table, attended, read, x_2, rate_2, both, inners)
 
 
 def backward(decoder: Decoder, way: Way, kept: list[Kept | Tensor], dx: Tensor) -> None:
@@ -150,9 +150,10 @@ def _layer_back(decoder: Decoder, layer: Layer, of: Kept, way: Way, dx: Tensor, 
     layer.gate_up.gradients(h, inner_both, outer, dboth)
     dread, outer = layer.out.back(d_2)
     layer.out.gradients(of.read, inner_out, outer, d_2)
+    read = of.read
     if number == len(decoder.layers) - 1:
-        dread, d_2 = _spread(dread, way.asked, len(of.x)), _spread(d_2, way.asked, len(of.x))
-    table = attention.backward(dread, of.heads.view(-1, decoder.heads.width), way.plan, of.probabilities)
+        dread, d_2, read = (_spread(some, way.asked, len(of.x)) for some in (dread, d_2, read))
+    table = attention.backward(dread, of.heads.view(-1, decoder.heads.width), way.plan, of.attended, read)
     compiled.rotate_(table, decoder.heads.queries + decoder.heads.keys, way.cos, way.sin, back=True)
     dqkv = table.view(len(of.x), -1)
     if number == 0:  # the embeddings are frozen

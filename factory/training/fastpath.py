@@ -24,18 +24,17 @@ _made: WeakKeyDictionary[Any, tuple[tuple[Any, ...], Decoder]] = WeakKeyDictiona
 
 def find(model: Any) -> Decoder | None:
     """The decoder of a model (a causal language model or the PeftModel around it), up to date; None where `why_not`."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if why_not(model) is not None:
+    base = _base(model)
+    reason, adapters = _look(base)
+    if reason is not None:
         _made.pop(base, None)
         return None
-    linears = list(_linears(base))
-    adapters = [adapter(linear) for linear in linears]
     checkpointing = bool(base.training and getattr(base.get_decoder(), "gradient_checkpointing", False))
     key = (checkpointing, *((id(a.a), id(a.b), a.scaling) if a else None for a in adapters))
     known = _made.pop(base, None)
     if known is None or known[0] != key or not all(wide.whole for wide in _wides(known[1])):
         known = None  # its weights are given back before new ones are made
-        known = (key, _decoder(base, dict(zip(map(id, linears), adapters, strict=True)), checkpointing))
+        known = (key, _decoder(base, dict(zip(map(id, _linears(base)), adapters, strict=True)), checkpointing))
     _made[base] = known
     for wide in _wides(known[1]):
         wide.refresh()
@@ -44,7 +43,15 @@ def find(model: Any) -> Decoder | None:
 
 def why_not(model: Any) -> str | None:
     """Why a model must go through its own modules, in one sentence; None where the fast way computes exactly the same."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return _look(_base(model))[0]
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _look(base: Any) -> tuple[str | None, list[Adapter | None]]:
+    """Why not, or None and the adapter of each linear layer: asked for every pack, so each layer is looked at once."""
     reasons = {
         f"models of the kind {base.config.model_type} have no fast way yet": base.config.model_type not in FAMILIES,
         "on a GPU the model's own attention is used; the fast way was measured on processors only": base.device.type
@@ -53,16 +60,16 @@ def why_not(model: Any) -> str | None:
     }
     found = [reason for reason, holds in reasons.items() if holds] or _strange(base)
     if found:
-        return found[0]
-    known = set()
+        return found[0], []
+    adapters: list[Adapter | None] = []
     for linear in _linears(base):
         if reason := _unfit(linear, base.training):
-            return reason
-        if lora := adapter(linear):
-            known |= {id(lora.a), id(lora.b)}
-    if any(id(parameter) not in known for parameter in base.parameters() if parameter.requires_grad):
-        return "more than plain LoRA weights are trained"
-    return None
+            return reason, []
+        adapters.append(adapter(linear))
+    known = {id(weight) for lora in adapters if lora for weight in (lora.a, lora.b)}
+    if any(parameter.requires_grad and id(parameter) not in known for parameter in base.parameters()):
+        return "more than plain LoRA weights are trained", []
+    return None, adapters
 
 
 def sentence(model: Any) -> str:
@@ -138,8 +145,8 @@ def adapter(linear: Any) -> Adapter | None:
 
 def _linears(base: Any) -> Iterator[Any]:
     for layer in base.get_decoder().layers:
-        yield from (getattr(layer.self_attn, name) for name in ATTENTION)
-        yield from (getattr(layer.mlp, name) for name in MLP)
+        for part, names in ((layer.self_attn._modules, ATTENTION), (layer.mlp._modules, MLP)):
+            yield from (part[name] for name in names)
 
 
 def _wides(decoder: Decoder) -> Iterator[Wide]:

@@ -172,7 +172,7 @@ def _optimize(
         )
     adapter.set_rate(optimizer, rate)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=False)  # new gradients would lie between the next step's tensors and keep their gaps
     return loss, norm
 
 

@@ -7,17 +7,20 @@ The frozen weights of, say, q, k and v stand in one table, and beside them the a
                                       [ W_v |  0      0   s B_v ]                             [ A_v ]
 
 so y = x Wᵀ + (x downᵀ) (s B)ᵀ, and one product dy · table gives both dy·W and s·dy·B, of which dx and dA are made.
-The modules keep working: their weights become views of the table.
+`compiled` does that in one go where it can. The modules keep working: their weights become views of the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from factory.training import compiled
+from factory.training.machine import let_go
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,14 @@ class Wide:
         self.table: Tensor = first.new_zeros(row, self.inputs + rank)
         for member in self.members:
             place = self.table[member.outputs, : self.inputs]
-            place.copy_(member.weight.detach())
+            mapped = member.weight.detach()
+            place.copy_(mapped)
+            let_go(mapped.data_ptr(), mapped.nbytes)  # or the weights' file and the tables are in memory at once
             member.weight.data = place
         self.weight = self.table[:, : self.inputs]
         self.up = self.table[:, self.inputs :]
         self.down: Tensor = first.new_zeros(rank, self.inputs)
+        self._adapters = [(member, member.adapter) for member in self.members if member.adapter]
         biases = [getattr(linear, "bias", None) for linear, _ in members]
         self.bias: Tensor | None = None
         if any(bias is not None for bias in biases):
@@ -68,6 +74,13 @@ class Wide:
             self.bias = torch.cat(
                 [b.detach() if b is not None else first.new_zeros(m.outputs.stop - m.outputs.start) for m, b in each]
             )
+
+        self.in_one_go = compiled.multiplies(self.table, self.inputs, row, rank) and all(
+            adapter.a.dtype == adapter.b.dtype == torch.float32 for _, adapter in self._adapters
+        )
+        starts = [(m.outputs.start, m.ranks.start, len(m.weight), a.a.shape[0]) for m, a in self._adapters]
+        self._places = torch.tensor(starts).t().contiguous()
+        self._scales = torch.tensor([adapter.scaling for _, adapter in self._adapters], dtype=torch.float32)
 
     @property
     def whole(self) -> bool:
@@ -77,14 +90,21 @@ class Wide:
 
     def refresh(self) -> None:
         """Take over what the optimizer has changed in the adapters."""
-        with torch.no_grad():  # versions of tensors tell nothing here: the fused optimizer does not count them up
-            for member in self.members:
-                if member.adapter:
-                    self.up[member.outputs, member.ranks] = member.adapter.b * member.adapter.scaling
-                    self.down[member.ranks] = member.adapter.a
+        # versions of tensors tell nothing here: the fused optimizer does not count them up
+        if self.in_one_go:
+            weights = [adapter.a for _, adapter in self._adapters] + [adapter.b for _, adapter in self._adapters]
+            compiled.linear_refresh(self.table, self.down, self._places, weights, self._scales)
+            return
+        with torch.no_grad():
+            for member, adapter in self._adapters:
+                self.up[member.outputs, member.ranks] = adapter.b * adapter.scaling
+                self.down[member.ranks] = adapter.a
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """All outputs [T, outputs], `plus` added to them, and x Aᵀ [T, ranks], which `backward` wants."""
+        if self.in_one_go:
+            y, inner = compiled.linear(x, self.table, self.down, plus)
+            return (y if self.bias is None else y.add_(self.bias)), inner
         base = plus if plus is not None else self.bias
         y = torch.mm(x, self.weight.t()) if base is None else torch.addmm(base, x, self.weight.t())
         if plus is not None and self.bias is not None:
@@ -96,6 +116,10 @@ class Wide:
 
     def back(self, dy: Tensor) -> tuple[Tensor, Tensor | None]:
         """The gradient towards x [T, inputs], and s dy B [T, ranks], which `gradients` wants."""
+        if self.in_one_go:
+            dx, outer = compiled.linear_back(dy, self.table, self.down, towards_x=True)
+            assert dx is not None
+            return dx, outer
         if not self.ranks:
             return torch.mm(dy, self.weight), None
         both = torch.mm(dy, self.table)
@@ -104,22 +128,26 @@ class Wide:
 
     def back_inner(self, dy: Tensor) -> Tensor | None:
         """As `back`, where nobody asks for the gradient towards x."""
+        if self.in_one_go:
+            return compiled.linear_back(dy, self.table, self.down, towards_x=False)[1]
         return torch.mm(dy, self.up) if self.ranks else None
 
     def gradients(self, x: Tensor, inner: Tensor | None, outer: Tensor | None, dy: Tensor) -> None:
         """Add to the adapters' gradients, from what `forward` was given and gave, and what `back` was given and gave."""
-        if inner is None or outer is None:
+        trained = [(member, adapter) for member, adapter in self._adapters if adapter.a.requires_grad]
+        if inner is None or outer is None or not trained:
+            return
+        grads = [_grad(adapter.a) for _, adapter in trained] + [_grad(adapter.b) for _, adapter in trained]
+        if self.in_one_go and len(trained) == len(self._adapters):
+            compiled.linear_gradients(x, inner, outer, dy, self._places, grads, self._scales)
             return
         down = torch.mm(outer.t(), x)
-        for member, adapter in self._trained():
-            _add(adapter.a, down[member.ranks])
-            _add(adapter.b, torch.mm(dy[:, member.outputs].t(), inner[:, member.ranks]), adapter.scaling)
-
-    def _trained(self) -> Iterator[tuple[Member, Adapter]]:
-        return ((m, m.adapter) for m in self.members if m.adapter and m.adapter.a.requires_grad)
+        for (member, adapter), a, b in zip(trained, grads, grads[len(trained) :], strict=False):
+            a.add_(down[member.ranks])
+            b.add_(torch.mm(dy[:, member.outputs].t(), inner[:, member.ranks]), alpha=adapter.scaling)
 
 
-def _add(parameter: torch.nn.Parameter, gradient: Tensor, scale: float = 1.0) -> None:
+def _grad(parameter: torch.nn.Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
-    parameter.grad.add_(gradient, alpha=scale)
+    return parameter.grad
