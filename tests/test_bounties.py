@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,9 @@ from factory.credit import book, bounties, freezes, ledger, rewards, verify
 from factory.intake import contributions, maps
 from factory.sign_in import COOKIE
 from tests import credit_rows as rows
+from tests.drawn import db, talk
+
+__all__ = ["db"]
 
 BREAD = [
     f"{how} the dough of rye bread {when}"
@@ -65,14 +67,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def db(drawn: Path, settings: Settings) -> Iterator[Database]:
-    settings.database.parent.mkdir(parents=True, exist_ok=True)
-    settings.database.write_bytes(drawn.read_bytes())
-    with store.connect(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 def house(db: Database) -> House:
     dataset_id = int(store.value(db, "select id from datasets"))
     found = maps.latest(db, dataset_id)
@@ -81,10 +75,6 @@ def house(db: Database) -> House:
     sponsor, ada, bob, admin = (people.get(db, name) for name in ("sponsor", "ada", "bob", "admin"))
     assert ledger.balance(db, ledger.account(sponsor.id)) == 250 * ledger.MICRO
     return House(sponsor, ada, bob, admin, dataset_id, bread)
-
-
-def talk(words: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": f"How do I {words.lower()}?"}, {"role": "assistant", "content": f"{words}."}]
 
 
 def opened(db: Database, house: House, **more: object) -> int:

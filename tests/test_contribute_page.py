@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from sqlite_utils import Database
 from streamlit.testing.v1 import AppTest
 
 from factory.base import people, store
 from factory.base.people import Person
 from factory.base.settings import ROOT, Settings
-from factory.intake import contributions, datasets, drafts, provenance
-from factory.intake.policy import Policy
+from factory.intake import contributions, drafts, provenance
 from factory.sign_in import COOKIE
 from pages.parts import table
-from tests.test_drafts import GOOD, as_rows, talk
+from tests.test_drafts import GOOD, ada, as_rows, dataset, talk
 
-
-@pytest.fixture
-def ada(db: Database) -> Person:
-    return people.create(db, "ada", roles=("contributor",))
-
-
-@pytest.fixture
-def dataset(db: Database) -> int:
-    curator = people.create(db, "cora", roles=("curator",))
-    made = datasets.create(
-        db, slug="notes", title="Notes", purpose="Short notes.", guidelines="Be brief.", licence="CC-BY-4.0", owner=curator,
-        policy=Policy(daily_base_examples=3),
-    )  # fmt: skip
-    return int(made["id"])
+__all__ = ["ada", "dataset"]
 
 
 def visit(settings: Settings, db: Database, person: Person, **query: str) -> AppTest:

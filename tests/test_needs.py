@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,9 @@ from factory.credit import bounties, needs, rounds
 from factory.intake import formats, mapping, maps
 from factory.sign_in import COOKIE
 from tests import credit_rows as rows
+from tests.drawn import db, talk
+
+__all__ = ["db"]
 
 WHEN = ("slowly", "twice", "warm", "cold")
 BREAD = [f"{how} the dough of rye bread {when}" for how in ("Knead", "Prove", "Fold", "Salt", "Rest") for when in WHEN]
@@ -52,20 +54,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def db(drawn: Path, settings: Settings) -> Iterator[Database]:
-    settings.database.parent.mkdir(parents=True, exist_ok=True)
-    settings.database.write_bytes(drawn.read_bytes())
-    with store.connect(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 def house(db: Database) -> House:
     return House(1, 1, 1, str(store.value(db, "select root from held_out_sets")))
-
-
-def talk(words: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": f"How do I {words.lower()}?"}, {"role": "assistant", "content": f"{words}."}]
 
 
 def measured(db: Database, house: House, losses: list[float]) -> None:
