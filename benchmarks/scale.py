@@ -96,7 +96,7 @@ def visitors(settings: Settings) -> dict[str, str]:
 
 def pages(settings: Settings, *, quick: bool) -> dict[str, Any]:
     """Every page and important tab: its server and processor time, the slowest, errors shown, and the app's memory."""
-    rounds, found, errors = 2 if quick else 20, dict[str, dict[str, float]](), dict[str, list[str]]()
+    rounds, found, errors = 2 if quick else 10, dict[str, dict[str, float]](), dict[str, list[str]]()
     names, port = visitors(settings), visits.free_port()
     with visits.served(settings.home, port) as app:
         for role, address in ((role, address) for role, addresses in PAGES.items() for address in addresses):
@@ -158,10 +158,12 @@ def boards(settings: Settings, *, quick: bool) -> dict[str, Any]:
         first_page = timed(lambda: leaderboards.contributors(db, limit=50), rounds)
         last_page = timed(lambda: leaderboards.contributors(db, limit=50, offset=last), rounds)
         of_one = timed(lambda: leaderboards.contributors(db, dataset_id=1, limit=50), rounds)
+        lately = timed(lambda: leaderboards.contributors(db, since=store.now() - 30 * 86_400, limit=50), rounds)
         plain = timed(lambda: board_from_verdicts(db), 1 if quick else 3)
         assert board_from_verdicts(db)[:10] == [entry["person_id"] for entry in leaderboards.contributors(db, limit=10)]
     worst = max(first_page, last_page, of_one, key=lambda taken: percentile(taken, 0.95))
     return {"first_page": told(first_page), "last_page": told(last_page), "one_dataset": told(of_one),
+            "active_lately": told(lately),
             "board_p95_ms": percentile(worst, 0.95), "from_verdicts_ms": percentile(plain, 0.5),
             "ratio_to_verdicts": round(percentile(plain, 0.5) / percentile(first_page, 0.5), 1)}  # fmt: skip
 

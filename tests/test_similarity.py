@@ -182,3 +182,30 @@ def test_a_crowd_finds_the_same_question_wherever_it_stands(template: str) -> No
         crowd = similarity.crowd([content("Who goes there?", "A friend."), content(a, "One answer.")])
         found = similarity.nearest_in(crowd, similarity.features(content(b, "Another reply")), by_question=True)
         assert (found == (1, 1.0)) == similarity.same_question(a, b)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "offered"),
+    [
+        (["Hi there", "And you", "How do bees fly home"], ["Hi there and you how do bees fly home"]),
+        (["Why?"], ["why"]),
+        (["Say two"], ["Say two", "Now"]),
+        (["How does a lock on a canal work?"], ["Tell me please: how does a lock on a canal work"]),
+        (["How does a lock on a canal work?"], ["What is a lock on a canal for?"]),
+        (["How does a lock on a canal work?"], ["Where do swallows spend the winter?"]),
+    ],
+)
+def test_whoever_is_like_somebody_of_a_crowd_is_no_stranger_to_it(held_out: list[str], offered: list[str]) -> None:
+    kept, came = (
+        formats.canonical(
+            [{"role": role, "content": words} for one in asked for role, words in (("user", one), ("assistant", answer))]
+        )
+        for asked, answer in ((held_out, "Gates hold the water back."), (offered, "Nobody knows that for certain."))
+    )
+    crowd = similarity.crowd([kept])
+    like = similarity.nearest_in(crowd, similarity.features(came), by_question=True)
+    assert not (similarity.strangers(crowd)(came) and like)
+    far = formats.canonical(
+        [{"role": "user", "content": "Where do storks go in May"}, {"role": "assistant", "content": "On."}]
+    )
+    assert similarity.strangers(similarity.crowd([far]))(kept)

@@ -225,6 +225,7 @@ def leaks(
     decided from that moment on: what a look at all of them may have missed meanwhile.
     """
     crowd, numbers = similarity.crowd(list(contents)), list(contents.values())
+    strange = similarity.strangers(crowd)
     late = " and (e.id > :after or e.id in (select example_id from decisions where at >= :at))" if since else ""
     sql = (
         "select e.id, e.content from example_states s join examples e on e.id = s.example_id"
@@ -239,6 +240,8 @@ def leaks(
     problems, reached, seen = [], 0, 0
     while taken := store.rows(db, sql, reached=reached, **named):
         for record in taken:
+            if strange(record["content"]):
+                continue
             near = similarity.nearest_in(crowd, similarity.features(record["content"]), by_question=True)
             if near and near[1] >= policy.held_out_jaccard:
                 problems.append(

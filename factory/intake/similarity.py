@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -268,6 +268,24 @@ def nearest_in(crowd: Crowd, other: Features, *, by_question: bool = False) -> t
         if likeness > 0 and (best is None or likeness > best[1]):
             best = place, likeness
     return best
+
+
+def strangers(crowd: Crowd) -> Callable[[str], bool]:
+    """A quick look at a canonical text: True when `nearest_in(…, by_question=True)` surely finds nobody like it.
+
+    Who shares no three words in a row with anybody, neither in all that is said nor in what is asked, is like nobody. Where
+    somebody in the crowd has fewer words than that, nothing is sure.
+    """
+    shared = [*crowd.by_shingle, *(shingle for member in crowd.members for shingle in member.question_shingles)]
+    known = {tuple(shingle.split(" ")) for shingle in shared}
+    sure = all(len(key) == 3 for key in known) and all(len(member.question) >= 3 for member in crowd.members)
+
+    def strange(content: str) -> bool:
+        said, asked = words(formats.text_of(content)), words(formats.question_of(content))
+        threes = (*zip(said, said[1:], said[2:], strict=False), *zip(asked, asked[1:], asked[2:], strict=False))
+        return sure and len(said) >= 3 and known.isdisjoint(threes)
+
+    return strange
 
 
 def held_out_crowd(db: Database, dataset_id: int) -> Crowd:
