@@ -20,7 +20,7 @@ from factory.training.machine import machine
 from factory.training.recipes import Recipe, steps_total
 
 __all__ = ["machine"]  # and all that is defined here
-LIBRARY_BYTES = 560_000_000  # Python with torch, transformers and peft, before any weights
+LIBRARY_BYTES = 500_000_000  # Python with torch, transformers and peft, before any weights
 CUDA_BYTES = 600_000_000  # what CUDA takes for itself
 UNUSED_SHARE = 1.3  # of what a pack takes: memory that the allocator keeps but cannot use for the next shape
 LABELS_PER_CHUNK = 512  # as in encoding, which imports nothing heavy but is read after this module
