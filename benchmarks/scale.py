@@ -25,7 +25,8 @@ from benchmarks.scale_peers import board_from_verdicts, datasketch_preflight
 from factory.base import people, store
 from factory.base.settings import ROOT, Settings
 from factory.credit import leaderboards
-from factory.intake import contributions, datasets
+from factory.intake import contributions, datasets, judging
+from factory.intake import policy as policies
 from factory.intake.policy import Policy, to_json
 
 LIMITS = {"page_p95_ms": 300, "preflight_seconds": 3, "board_p95_ms": 100, "app_bytes": 10**9}
@@ -185,6 +186,21 @@ def freeze(settings: Settings, *, quick: bool) -> dict[str, Any]:
     return {"rows": made["row_count"], "seconds": round(seconds, 2), "policy_seconds": round(policy_seconds, 2)}
 
 
+def seal(settings: Settings, *, quick: bool) -> dict[str, Any]:
+    """Holding every example of the largest dataset against 200 rows that shall be sealed."""
+    words = populate.Words(41)
+    talks = [words.talk() for _ in range(200)]
+    with store.connect(settings) as db:
+        dataset_id, seen = datasets.get(db, BIG)["id"], list[int]()
+        rows = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in talks]
+        _, policy = policies.current(db, dataset_id)
+        contents, _ = judging.sealable(rows, policy)
+        began = time.perf_counter()
+        leaks = judging.leaks(db, dataset_id, contents, policy, tell=seen.append)
+        seconds = time.perf_counter() - began
+    return {"looked_at": seen[-1] if seen else 0, "leaks": len(leaks), "seal_seconds": round(seconds, 2)}
+
+
 def size(settings: Settings, *, quick: bool) -> dict[str, Any]:
     """Bytes of the database, whole and by its largest tables, and bytes an example."""
     with store.connect(settings) as db:
@@ -194,7 +210,7 @@ def size(settings: Settings, *, quick: bool) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
-    "pages": pages, "preflight": preflight, "boards": boards, "freeze": freeze, "size": size,
+    "pages": pages, "preflight": preflight, "boards": boards, "freeze": freeze, "seal": seal, "size": size,
 }  # fmt: skip
 
 
