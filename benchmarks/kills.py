@@ -32,6 +32,7 @@ from typing import Any
 import psutil
 from sqlite_utils import Database
 
+from factory import line
 from factory.base import settings as settings_module
 from factory.base import store
 from factory.base.settings import ROOT, Settings
@@ -40,6 +41,7 @@ from factory.training.recipes import Recipe
 
 CLOSE = 1e-5
 PATIENCE_SECONDS = 1800.0
+LATER = line.STAGES[1:]
 CURVES = ("loss", "held_out_loss", "learning_rate", "gradient_norm")
 RECIPE = Recipe(
     base_model="tiny", rank=4, epochs=20, effective_batch=1, evaluations=3, early_stopping_patience=0, checkpoint_steps=10,
@@ -117,10 +119,14 @@ def what(process: psutil.Process) -> str:
 
 def kill_one(db: Database, settings: Settings, part: str) -> dict[str, Any] | None:
     """Kill that part with -9, if it lives at this moment, and say where the running run was."""
-    chosen = next((p for p in belonging(settings).values() if what(p) == part), None)
+    run = next(iter(runs.listing(db, status="running", limit=1)), None)
+    chosen = None
+    if part == "trainer" and run and run["pid"]:  # looking through all processes would take longer than a stage
+        with suppress(psutil.NoSuchProcess):
+            chosen = psutil.Process(run["pid"])
+    chosen = chosen or next((p for p in belonging(settings).values() if what(p) == part), None)
     if chosen is None:
         return None
-    run = next(iter(runs.listing(db, status="running", limit=1)), None)
     if part == "trainer" and run and run["retries"] >= runs.RETRIES:
         return None  # once more at the same place, and a person is asked: that rule has a test of its own
     with suppress(psutil.NoSuchProcess):
@@ -128,21 +134,22 @@ def kill_one(db: Database, settings: Settings, part: str) -> dict[str, Any] | No
     return {"part": part, "run": run and run["id"], "stage": run and run["stage"], "step": run and run["steps_done"]}
 
 
-def moment(db: Database, chance: random.Random) -> None:
-    """Wait for a seeded moment: anywhere, in the middle of training, or in a later stage."""
+def moment(db: Database, chance: random.Random) -> str:
+    """Wait for a seeded moment: anywhere, in the middle of training, or in one of the stages after it; which it was."""
     wanted, wait, deadline = (
-        chance.choice(("any", "train", "train", "train", "later")),
+        chance.choice(("any", "train", "train", "train", *LATER)),
         chance.uniform(0, 2),
         time.monotonic() + 60,
     )
     while wanted != "any" and time.monotonic() < deadline:
         run = next(iter(runs.listing(db, status="running", limit=1)), None)
-        if run and (run["steps_done"] if wanted == "train" and run["stage"] == "train" else run["stage"] != "train"):
+        if run and run["stage"] == wanted and (wanted != "train" or run["steps_done"]):
             break
         if not runs.listing(db, status=("queued", "running"), limit=1):
             break
-        time.sleep(0.02)
-    time.sleep(wait if wanted != "any" else 4 * wait)
+        time.sleep(0.02 if wanted == "train" else 0.001)  # the later ones are soon over
+    time.sleep({"any": 4 * wait, "train": wait}.get(wanted, wait / 100))
+    return wanted
 
 
 def until_ended(db: Database, run_ids: list[int]) -> None:
@@ -211,8 +218,8 @@ def trial(settings: Settings, source: Path, *, kills: int, seed: int, with_app: 
             while len(done) < kills:
                 if all(runs.get(db, i)["status"] not in ("queued", "running") for i in disturbed):
                     disturbed.append(queued(f"disturbed {len(disturbed) + 1}"))
-                moment(db, chance)
-                part, patience = chance.choice(parts), time.monotonic() + 30
+                stage = moment(db, chance)
+                part, patience = "trainer" if stage in LATER else chance.choice(parts), time.monotonic() + 30
                 while not (found := kill_one(db, settings, part)) and time.monotonic() < patience:
                     time.sleep(0.05)  # it was killed a moment ago and is not there yet
                 if found:
