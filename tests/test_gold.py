@@ -54,6 +54,7 @@ def offer(db: Database, house: House, count: int, start: int = 0, person: Person
 
 @pytest.fixture
 def house(db: Database) -> House:
+    db.execute("update draw_secret set value = ?", [bytes(32)])  # which place is gold is the same in every run
     owner = people.create(db, "owner", roles=("curator",))
     policy = Policy(gold_share=0.5, daily_base_examples=1000, near_duplicate_jaccard=0.95)
     made = datasets.create(
@@ -101,6 +102,21 @@ def test_gold_comes_up_like_any_other_and_is_answered_at_once(db: Database, hous
     assert told["said"] == told["expected"]
     shown = reviews.queue(db, house.dataset_id, reviewer=judge)
     assert len({tuple(row) for row in shown}) == 1  # the same keys, gold or not
+
+
+def test_among_the_first_fifty_verdicts_gold_is_twice_as_frequent(db: Database, house: House) -> None:
+    policy = replace(policies.current(db, house.dataset_id)[1], gold_share=0.2)
+    settle(db, house, offer(db, house, 3))
+    open_ones = offer(db, house, 4 * gold.FIRST, start=10)
+    found = [0, 0]
+    for judge in house.judges[2:]:
+        for place, example_id in enumerate(open_ones):
+            found[place >= gold.FIRST] += gold.due(db, house.dataset_id, reviewer=judge, policy=policy) is not None
+            with store.writing(db):
+                record = {"example_id": example_id, "reviewer_id": judge.id, "decision": "accept", "at": store.now()}
+                store.insert(db, "verdicts", record)
+    assert 0.3 < found[0] / (3 * gold.FIRST) < 0.5
+    assert 0.14 < found[1] / (9 * gold.FIRST) < 0.26
 
 
 def test_a_gold_verdict_never_changes_what_is_settled(db: Database, house: House) -> None:

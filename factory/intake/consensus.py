@@ -83,13 +83,17 @@ def settled(
 
     `quorum` verdicts of people whose word tells something have to say the same, and it has to be as probable as
     `confidence` (see `probabilities`). After `at_most` verdicts the most probable outcome stands (the
-    kinder one where two are equally probable); acceptance that is less probable than `at_last` becomes a return.
+    kinder one where two are equally probable); acceptance that is less probable than `at_last` becomes a return, and so
+    does a rejection where it is less probable that the example is not good.
 
     >>> usual, lazy = (0.8, 0.8), (0.97, 0.1)
     >>> settled([("accept", usual), ("accept", usual)], quorum=2, at_most=5, confidence=0.75)
     'accept'
     >>> settled([("accept", lazy), ("accept", usual)], quorum=2, at_most=5, confidence=0.75)  # that was one voice
     >>> settled([("accept", usual), ("reject", usual)], quorum=2, at_most=5, confidence=0.75)
+    >>> split = [("accept", usual), ("reject", usual), ("reject", usual)]
+    >>> [settled(split, quorum=3, at_most=3, confidence=0.99, at_last=sure) for sure in (0.5, 0.95)]
+    ['reject', 'return']
     """
     if not verdicts:
         return None
@@ -103,4 +107,6 @@ def settled(
         return None
     if best == "accept":
         return "accept" if round(found["accept"], 9) >= at_last else "return"
+    if round(found["accept"], 9) > 1 - at_last:
+        return "return"
     return max(("return", "reject"), key=lambda outcome: round(found[outcome], 9))

@@ -1,9 +1,10 @@
 """Gold items: settled examples that come up in a review queue like any other, so that a reviewer's accuracy is known.
 
-About one in ten that a reviewer is shown is gold (the dataset's policy says how many). It is drawn from examples on which
-all reviewers agreed, as often from accepted ones as from others, never from what the reviewer wrote, copied or judged. Which
-place of the queue is gold, and which example is there, follows from a secret of the installation: nobody can foresee it.
-Whoever judges one hears at once what was expected; whoever thinks that it is wrong disputes it, and a third person looks.
+About one in ten that a reviewer is shown is gold (the dataset's policy says how many), of the first 50 two in ten. It is
+drawn from examples on which all reviewers agreed, as often from accepted ones as from others, never from what the reviewer
+wrote, copied or judged. Which place of the queue is gold, and which example is there, follows from a secret of the
+installation: nobody can foresee it. Whoever judges one hears at once what was expected; whoever thinks that it is wrong
+disputes it, and a third person looks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from factory.intake.policy import Policy
 from factory.intake.standing import DAY_SECONDS
 
 MAX_WORDS = 2_000
+FIRST, MOST_GOLD = 50, 0.5  # of the first 50 verdicts twice as many are gold: who judges badly is known sooner
 LOOKED_AT = 300  # settled examples from a drawn one on, of each state: enough to find one, however many there are
 # Settled by verdicts of which none said otherwise, not by one alone, and never struck by a dispute.
 ELIGIBLE = """
@@ -64,7 +66,8 @@ def due(db: Database, dataset_id: int, *, reviewer: Person, policy: Policy) -> i
         " reviewer_id = :me) + (select count(*) from held_verdicts where reviewer_id = :me)",
         me=reviewer.id,
     )
-    if _draw(secret, "gold", reviewer.id, dataset_id, place) / 2**64 >= policy.gold_share:
+    share = min(MOST_GOLD, 2 * policy.gold_share) if place < FIRST else policy.gold_share
+    if _draw(secret, "gold", reviewer.id, dataset_id, place) / 2**64 >= share:
         return None
     first, last = (store.value(db, ENDS.format(end), dataset_id) or 0 for end in ("min", "max"))
     start = first + _draw(secret, "which", reviewer.id, dataset_id, place) % (last - first + 1)

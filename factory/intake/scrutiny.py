@@ -31,8 +31,8 @@ HEARD_FROM = 0.9  # the weight from which somebody answers appeals: that of a ne
 class Needed:
     """What settles an example: `quorum` agreeing verdicts, an outcome as probable as `confidence`.
 
-    `good_before`: how probable it is that the row is good before any verdict; `at_last`: how probable acceptance has to be
-    after as many verdicts as are asked for at most.
+    `good_before`: how probable it is that the row is good before any verdict; `at_last`: how probable acceptance, or that
+    it is not to be accepted, has to be after as many verdicts as are asked for at most; less is a return.
     """
 
     quorum: int
