@@ -96,3 +96,15 @@ def test_what_was_predicted_and_measured_is_told_with_its_error(db: Database, se
     runs.heartbeat(db, run_id, token, measured=took | {"disk_bytes": 1, "tokens_per_second": 1.0})
     after = {row["what"]: row["error_percent"] for row in runs.predicted_against_measured(runs.get(db, run_id))}
     assert (after["memory, MiB"], after["time, seconds"], after["steps"]) == (10.0, -20.0, 0.0)
+
+
+def test_of_a_large_version_the_longest_rows_are_counted_and_the_others_estimated(
+    db: Database, settings: Settings, house: Any
+) -> None:
+    folder = str(settings.models / "tiny")
+    exact, shared = forecast.rows_tokens(db, house["version"], folder)
+    assert len(exact) == house["version"]["row_count"] == 3
+    few, as_shared = forecast.rows_tokens(db, house["version"], folder, counted=2)
+    assert (len(few), as_shared) == (3, shared)
+    assert max(few) == max(exact)
+    assert sum(few) == pytest.approx(sum(exact), rel=0.2)

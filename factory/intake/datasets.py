@@ -304,6 +304,26 @@ def version_content(db: Database, version_id: int) -> Iterator[tuple[int, int, s
     yield from db.execute(sql, [version_id])
 
 
+def version_sizes(db: Database, version_id: int) -> list[tuple[int, int]]:
+    """(example id, bytes of its canonical text) of a version's rows, in order."""
+    sql = (
+        "select r.example_id, e.bytes from version_rows r join examples e on e.id = r.example_id"
+        " where r.version_id = ? order by r.position"
+    )
+    return db.execute(sql, [version_id]).fetchall()
+
+
+def contents(db: Database, example_ids: Sequence[int]) -> list[str]:
+    """The canonical texts of these examples, in their order."""
+    found: dict[int, str] = {}
+    for start in range(0, len(example_ids), 500):
+        some = example_ids[start : start + 500]
+        found |= dict(
+            db.execute(f"select id, content from examples where id in ({','.join('?' * len(some))})", some).fetchall()
+        )
+    return [found[example_id] for example_id in example_ids]
+
+
 def verify_version(db: Database, version_id: int) -> None:
     """Recompute every hash and the root of a version and of its held-out set.
 

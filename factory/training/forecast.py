@@ -23,6 +23,7 @@ from factory.training.estimate import Estimate, Observation
 from factory.training.fitting import Change
 from factory.training.recipes import Recipe
 
+COUNTED = 4_000  # rows of a version; of more a sample is tokenised
 OPENING_TOKENS = 24  # of a template's own system prompt, which rows without one begin with
 
 
@@ -207,11 +208,11 @@ def _token_counts(db: Database, settings: Settings, version_id: int, model: dict
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError):
         pass
-    talks = [formats.messages(content) for _, _, content in datasets.version_content(db, version_id)]
+    rows, shared = rows_tokens(db, version, model["folder"])
     sealed = datasets.held_out_content(db, version["held_out_set_id"]) if version["held_out_set_id"] else []
     counted = {
-        "rows": encoding.count_tokens(model["folder"], talks),
-        "shared": 0 if any(talk[0]["role"] == "system" for talk in talks) else OPENING_TOKENS,
+        "rows": rows,
+        "shared": shared,
         "held_out": sum(encoding.count_tokens(model["folder"], [formats.messages(content) for content in sealed])),
     }
     try:
@@ -222,6 +223,26 @@ def _token_counts(db: Database, settings: Settings, version_id: int, model: dict
     except OSError:
         pass  # they are counted again next time
     return counted
+
+
+def rows_tokens(db: Database, version: dict[str, Any], folder: str, *, counted: int = COUNTED) -> tuple[list[int], int]:
+    """About how many tokens each row of a version has, and with how many all begin.
+
+    Of more than `counted` rows the longest and evenly chosen ones are tokenised; the others are taken to have as
+    many tokens to a byte as the evenly chosen.
+    """
+    sizes = datasets.version_sizes(db, version["id"])
+    longest: list[int] = []
+    usual = range(len(sizes))
+    if len(sizes) > counted:
+        longest = sorted(usual, key=lambda place: -sizes[place][1])[: counted // 2]
+        usual = usual[:: len(sizes) // (counted // 2)]
+    chosen = sorted({*longest, *usual})
+    talks = [formats.messages(content) for content in datasets.contents(db, [sizes[place][0] for place in chosen])]
+    counts = dict(zip(chosen, encoding.count_tokens(folder, talks), strict=True))
+    ratio = sum(counts[place] for place in usual) / max(1, sum(sizes[place][1] for place in usual))
+    rows = [counts.get(place) or max(1, round(ratio * size)) for place, (_, size) in enumerate(sizes)]
+    return rows, 0 if any(talk[0]["role"] == "system" for talk in talks) else OPENING_TOKENS
 
 
 def manifest(recipe: Recipe, model: dict[str, Any], machine: dict[str, Any]) -> dict[str, Any]:
