@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import populate, visits
 from benchmarks.scale_peers import board_from_verdicts, datasketch_preflight
 from factory.base import people, store
-from factory.base.settings import Settings
+from factory.base.settings import ROOT, Settings
 from factory.credit import leaderboards
 from factory.intake import contributions, datasets, judging, similarity
 from factory.intake import policy as policies
@@ -245,6 +245,8 @@ def main() -> None:
         if not settings.database.exists():
             settings.home.mkdir(parents=True, exist_ok=True)
             print(f"filling {number} examples: {populate.populate(settings, examples=int(number))}", flush=True)
+        if (ROOT / "data" / "models").is_dir() and not settings.models.exists():  # else the wizard stops at its second step
+            settings.models.symlink_to(ROOT / "data" / "models")
         for part in chosen.part.split(","):
             if chosen.again or chosen.quick or part not in results.get(number, {}):
                 results.setdefault(number, {})[part] = PARTS[part](settings, quick=chosen.quick)
