@@ -6,6 +6,7 @@ Start it with `make run`, or `python -m factory serve`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -52,10 +53,20 @@ async def end_with_who_started_it() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def get_ready() -> None:
+    """Load what pages are drawn with, and keep Python's collector off it: Streamlit calls for it after every page."""
+    from factory import charts, run_charts  # noqa: F401 - with plotly and pandas
+
+    gc.collect()
+    gc.freeze()
+
+
 @asynccontextmanager
 async def lifespan(app: st.App) -> AsyncIterator[dict[str, object]]:
     """The worker lives as long as the app."""
-    tasks = [asyncio.create_task(keep_a_worker()), asyncio.create_task(end_with_who_started_it())]
+    tasks = [
+        asyncio.create_task(each) for each in (keep_a_worker(), end_with_who_started_it(), asyncio.to_thread(get_ready))
+    ]
     yield {}
     for task in tasks:
         task.cancel()

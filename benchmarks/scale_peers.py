@@ -75,9 +75,11 @@ def datasketch_preflight(
         index.insert(example_id, _hashed(formats.text_of(content)), check_duplication=False)
         real += 1
     a_row = (time.perf_counter() - began) / max(1, real)
+    scheme = _hashed("").scheme
     for number in range(max(0, count - real)):
         values = draws.integers(0, 2**32, similarity.PERMUTATIONS, dtype=np.uint64)
-        index.insert(-number - 1, MinHash(num_perm=similarity.PERMUTATIONS, hashvalues=values), check_duplication=False)
+        made = MinHash(num_perm=similarity.PERMUTATIONS, hashvalues=values, scheme=scheme)
+        index.insert(-number - 1, made, check_duplication=False)
     texts = ["\n".join(turn["content"] for turn in talk) for talk in talks]
     taken = []
     for _ in range(rounds):
