@@ -221,11 +221,11 @@ def lengths(tokens: Sequence[int], max_length: int) -> go.Figure:
     return figure
 
 
-def schedule(rates: Sequence[float]) -> go.Figure:
-    """The learning rate at each optimizer step, as planned."""
+def schedule(rates: Points) -> go.Figure:
+    """The learning rate as planned: [(optimizer step, rate)]."""
     figure = _figure(x="optimizer step", y="learning rate", height=180, showlegend=False)
     figure.update_yaxes(exponentformat="e")
-    _line(figure, [(step + 1, rate) for step, rate in enumerate(rates)], "learning rate", COLOURS[0], fill="tozeroy")
+    _line(figure, rates, "learning rate", COLOURS[0], fill="tozeroy")
     return figure
 
 

@@ -73,7 +73,7 @@ def test_every_knob_explains_itself_and_its_default_is_within_its_range() -> Non
 
 
 def test_the_rate_climbs_then_falls_to_nearly_nothing() -> None:
-    rates = recipes.planned_rates(Recipe(learning_rate=1e-3, warmup_ratio=0.1), 100)
+    rates = [rate for _, rate in recipes.planned_rates(Recipe(learning_rate=1e-3, warmup_ratio=0.1), 100)]
     assert len(rates) == 100
     assert rates[:10] == sorted(rates[:10])
     assert max(rates) == pytest.approx(1e-3)
@@ -129,7 +129,7 @@ def test_every_schedule_falls_as_the_one_of_the_same_name_in_transformers(schedu
     recipe = Recipe(
         learning_rate=1e-3, schedule=schedule, schedule_cycles=3, schedule_power=2.0, warmup_ratio=0.0, warmup_steps=warmup
     )
-    ours = [rate * 1e3 for rate in recipes.planned_rates(recipe, 50)]
+    ours = [rate * 1e3 for _, rate in recipes.planned_rates(recipe, 50)]
     assert ours[warmup:] == pytest.approx(theirs[warmup:], abs=1e-6)
     assert ours[:warmup] == pytest.approx([(step + 1) / warmup for step in range(warmup)])  # ours is never nothing
 

@@ -7,6 +7,8 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -205,7 +207,7 @@ def _token_counts(db: Database, settings: Settings, version_id: int, model: dict
         / f"{version['root'][:32]}-{(version['held_out_root'] or 'none')[:16]}-{model['hash'][:16]}.json"
     )
     try:
-        return dict(json.loads(path.read_text()))
+        return _kept(path, path.stat().st_mtime_ns)
     except (OSError, ValueError):
         pass
     rows, shared = rows_tokens(db, version, model["folder"])
@@ -223,6 +225,12 @@ def _token_counts(db: Database, settings: Settings, version_id: int, model: dict
     except OSError:
         pass  # they are counted again next time
     return counted
+
+
+@lru_cache(maxsize=8)
+def _kept(path: Path, written: int) -> dict[str, Any]:
+    """The counts in a file, in memory too: of hundreds of thousands of rows, reading them takes longer than a page may."""
+    return dict(json.loads(path.read_text()))
 
 
 def rows_tokens(db: Database, version: dict[str, Any], folder: str, *, counted: int = COUNTED) -> tuple[list[int], int]:

@@ -28,9 +28,14 @@ def steps_total(recipe: Recipe, rows: int) -> int:
     return min(steps, recipe.max_steps) if recipe.max_steps else steps
 
 
-def planned_rates(recipe: Recipe, total: int) -> list[float]:
-    """The learning rate of every optimizer step, the first one first."""
-    return [learning_rate_at(recipe, step, total) for step in range(1, total + 1)]
+def planned_rates(recipe: Recipe, total: int, *, most: int = 400) -> list[tuple[int, float]]:
+    """(optimizer step, its learning rate), the first one first: every step, or about `most` of them and both ends.
+
+    >>> planned_rates(Recipe(learning_rate=1.0, schedule="constant", warmup_ratio=0), 7, most=2)
+    [(1, 1.0), (5, 1.0), (7, 1.0)]
+    """
+    steps = range(1, total + 1, -(-total // most) or 1)
+    return [(step, learning_rate_at(recipe, step, total)) for step in sorted({*steps, *([total] if total else [])})]
 
 
 def learning_rate_at(recipe: Recipe, step: int, total: int) -> float:
