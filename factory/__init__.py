@@ -9,6 +9,7 @@ Modules import in one direction, from right to left:
 
 import os
 import sys
+from importlib.abc import MetaPathFinder
 
 # How OpenMP's threads wait for each other. Those that spin for long make short steps several times slower as soon as
 # anything else runs; those that sleep at once have to be woken for each of a step's thousands of parts. A thousand turns (of
@@ -18,11 +19,16 @@ WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 for name, value in WAITING.items():
     os.environ.setdefault(name, value)
 
-# sqlite_utils takes pandas in where it finds it, which doubles the start of every command and trainer that needs none.
-if "pandas" not in sys.modules:
-    sys.modules["pandas"] = None  # type: ignore[assignment]
-    import sqlite_utils as _  # noqa: F401
 
-    del sys.modules["pandas"]
+class _NotForSqliteUtils(MetaPathFinder):
+    """sqlite_utils takes in pandas where it finds it, which doubles the start of commands and trainers that need none."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        loading = sys.modules.get("sqlite_utils.db")
+        if fullname == "pandas" and loading is not None and not hasattr(loading, "Database"):
+            raise ModuleNotFoundError("pandas is loaded where it is used", name="pandas")
+
+
+sys.meta_path.insert(0, _NotForSqliteUtils())
 
 __version__ = "0.1.0"
