@@ -9,19 +9,6 @@
 #ifdef TILES
 int attends(long width) { return width % COLUMNS == 0; }
 
-static inline float power(float x) { /* as in kernels.c */
-  x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-  float n = rintf(x * 1.44269504f);
-  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  return (p * r * r + r + 1.0f) * from_bits((uint32_t)((int32_t)n + 127) << 23);
-}
-
 typedef struct {
   long start, seen, length, keys, all, queries, each, width, group;
   const uint16_t *table;
@@ -70,7 +57,7 @@ static void attend_one(const task *t, float scale, long room_for, pair *kt, pair
 #pragma omp simd reduction(max : most)
       for (long n = 0; n < seen; n++) { wide[n] *= scale; most = wide[n] > most ? wide[n] : most; }
 #pragma omp simd reduction(+ : sum)
-      for (long n = 0; n < seen; n++) { float e = power(wide[n] - most); sum += e; narrow[n] = half(e); }
+      for (long n = 0; n < seen; n++) { float e = power(wide[n] - most); sum += e; narrow[n] = rounded(e); }
       memset(narrow + seen, 0, (size_t)(last + 1 - seen) * 2);
       share[i] = 1.0f / sum;
       lse[(t->start + (m + i) / t->each) * t->queries + t->group * t->each + (m + i) % t->each] = most + logf(sum);
@@ -80,7 +67,7 @@ static void attend_one(const task *t, float scale, long room_for, pair *kt, pair
     for (long i = 0; i < rows; i++) {
       uint16_t *to = read + query_of(t, m + i, t->queries);
 #pragma omp simd
-      for (long j = 0; j < w; j++) to[j] = half(o[i * w + j] * share[i]);
+      for (long j = 0; j < w; j++) to[j] = rounded(o[i * w + j] * share[i]);
     }
   }
 }
@@ -151,8 +138,8 @@ static void back_one(const task *t, long m, float scale, const uint16_t *read, c
 #pragma omp simd
       for (long j = 0; j < COLUMNS; j++) {
         float e = n + i < seen[j] ? power(s[i * COLUMNS + j] * scale - most[j]) : 0;
-        p[i * COLUMNS + j] = half(e);
-        ds[i * COLUMNS + j] = half(scale * e * (dp[i * COLUMNS + j] - inner[j]));
+        p[i * COLUMNS + j] = rounded(e);
+        ds[i * COLUMNS + j] = rounded(scale * e * (dp[i * COLUMNS + j] - inner[j]));
       }
     }
     for (long i = 0; i < ROWS; i += 2) zipped(ds + i * COLUMNS, ds + (i + 1) * COLUMNS, COLUMNS, d->dsp + (n + i) / 2 * COLUMNS);
@@ -167,7 +154,7 @@ static void back_one(const task *t, long m, float scale, const uint16_t *read, c
     for (long k = 0; k < ROWS && i + k < rows; k++) {
       uint16_t *to = found + query_of(t, m + i + k, t->all);
 #pragma omp simd
-      for (long j = 0; j < w; j++) to[j] = half(d->dq[k * w + j]);
+      for (long j = 0; j < w; j++) to[j] = rounded(d->dq[k * w + j]);
     }
   }
 }
@@ -210,7 +197,7 @@ int attend_back(int threads, long rows, const int64_t *starts, const int64_t *en
           uint16_t *to = found + (key_of(&t, n, kind) - table);
           const float *from = (kind == 1 ? d.dk : d.dv) + n * width;
 #pragma omp simd
-          for (long j = 0; j < width; j++) to[j] = half(from[j]);
+          for (long j = 0; j < width; j++) to[j] = rounded(from[j]);
         }
       }
     }
@@ -221,7 +208,7 @@ int attend_back(int threads, long rows, const int64_t *starts, const int64_t *en
       for (long j = 0; j < width; j++) {
         float sum = 0;
         for (long s = 0; s < rows; s++) sum += shared[(((s * groups + group) * prefix + token) * 2 + kind) * width + j];
-        to[j] = half(sum);
+        to[j] = rounded(sum);
       }
     }
     for (int i = 0; i < 5; i++) free(rooms[i]);

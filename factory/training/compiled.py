@@ -21,7 +21,7 @@ from torch import Tensor
 from factory.training import kernels
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "attention.c", "linear.c")]
-HEADER = SOURCES[0].with_name("tiles.h")
+HEADERS = [SOURCES[0].with_name(name) for name in ("numbers.h", "tiles.h")]
 FLAGS = [  # never -ffast-math: a loss that is no number must stay none
     "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
     "-fno-signed-zeros", "-shared", "-fPIC", "-Wno-unknown-pragmas", "-mprefer-vector-width=512",
@@ -37,7 +37,7 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         processor = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
-        texts = b"".join(source.read_bytes() for source in [*SOURCES, HEADER])
+        texts = b"".join(source.read_bytes() for source in [*SOURCES, *HEADERS])
         sign = hashlib.sha256(texts + " ".join([processor, *FLAGS]).encode()).hexdigest()[:16]
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-factory"
         file = folder / f"kernels-{sign}.so"

@@ -1,33 +1,10 @@
 /* The small sums of kernels.py for float32 and bfloat16 on a processor: one pass over each row, rows shared among threads.
    This file is compiled twice into one library, by including itself: once with numbers of four bytes, once of two. */
 #ifndef NUMBER
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "numbers.h"
 
-static inline float from_bits(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
-static inline uint32_t to_bits(float f) { uint32_t bits; memcpy(&bits, &f, 4); return bits; }
 static inline float read_float(float x) { return x; }
 static inline float write_float(float x) { return x; }
-static inline float read_half(uint16_t x) { return from_bits((uint32_t)x << 16); }
-static inline uint16_t write_half(float x) { /* to the nearest, ties to even; what is no number stays none */
-  uint32_t bits = to_bits(x);
-  uint16_t near = (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-  return x == x ? near : 0x7fc0;
-}
-/* e^x to about 1e-7: x = n ln 2 + r, a polynomial in r, n into the exponent */
-static inline float power(float x) {
-  x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-  float n = rintf(x * 1.44269504f);
-  float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  return (p * r * r + r + 1.0f) * from_bits((uint32_t)((int32_t)n + 127) << 23);
-}
 
 #define NUMBER float
 #define READ read_float
@@ -39,8 +16,8 @@ static inline float power(float x) {
 #undef WRITE
 #undef NAME
 #define NUMBER uint16_t
-#define READ read_half
-#define WRITE write_half
+#define READ whole
+#define WRITE rounded
 #define NAME(name) name##_half
 #include "kernels.c"
 #else

@@ -41,10 +41,10 @@ static void through(const uint16_t *x, long x_pairs, const uint16_t *z, long z_p
       if (plus) {
         const uint16_t *more = plus + (t + i) * width + first;
 #pragma omp simd
-        for (long j = 0; j < count; j++) out[j] = half(sums[j] + whole(more[j]));
+        for (long j = 0; j < count; j++) out[j] = rounded(sums[j] + whole(more[j]));
       } else {
 #pragma omp simd
-        for (long j = 0; j < count; j++) out[j] = half(sums[j]);
+        for (long j = 0; j < count; j++) out[j] = rounded(sums[j]);
       }
     }
   }
@@ -222,12 +222,12 @@ void linear_refresh(int threads, long inputs, long ranks, long members, const in
     const float *a = (const float *)(intptr_t)weights[m], *b = (const float *)(intptr_t)weights[members + m], scale = scales[m];
     long out = firsts[m], first = firsts[members + m], outs = firsts[2 * members + m], rank = firsts[3 * members + m];
 #pragma omp parallel for simd num_threads(threads)
-    for (long j = 0; j < rank * inputs; j++) down[first * inputs + j] = half(a[j]);
+    for (long j = 0; j < rank * inputs; j++) down[first * inputs + j] = rounded(a[j]);
 #pragma omp parallel for num_threads(threads)
     for (long o = 0; o < outs; o++) {
       uint16_t *to = table + (out + o) * (inputs + ranks) + inputs + first;
 #pragma omp simd
-      for (long r = 0; r < rank; r++) to[r] = half(scale * b[o * rank + r]);
+      for (long r = 0; r < rank; r++) to[r] = rounded(scale * b[o * rank + r]);
     }
   }
 }

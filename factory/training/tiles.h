@@ -1,9 +1,8 @@
 /* Products of bfloat16 numbers with float32 sums, in tiles that stay in the registers of a processor with AVX512-BF16.
    A tile multiplies rows that are read as they stand, pair by pair, with columns that were laid out in pairs before. */
-#include <math.h>
-#include <stdint.h>
+#include "numbers.h"
+
 #include <stdlib.h>
-#include <string.h>
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #define TILES
@@ -13,15 +12,6 @@
 #define COLUMNS 64
 
 typedef uint32_t pair; /* two neighbouring bfloat16 numbers */
-
-static inline float from_bits(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
-static inline uint16_t half(float x) { /* to the nearest, ties to even; what is no number stays none */
-  uint32_t bits;
-  memcpy(&bits, &x, 4);
-  uint16_t near = (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-  return x == x ? near : 0x7fc0;
-}
-static inline float whole(uint16_t x) { return from_bits((uint32_t)x << 16); }
 
 /* sums [ROWS, COLUMNS] of a[i][k * step] * b[k * across + j] over `pairs` k, written to c or added to it */
 static inline __attribute__((always_inline)) void tile(const pair *const *a, long step, const pair *b, long across, long pairs,
