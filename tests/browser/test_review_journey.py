@@ -145,7 +145,7 @@ def test_a_reviewer_with_the_keyboard_only(page: Page, workshop: Workshop, river
             break
     expect(page.get_by_text("The others had said accept, and you said reject")).to_be_visible(timeout=MOMENT)
     press("d")
-    words = page.get_by_label("Why it is wrong")
+    words = page.get_by_label("Why the check is wrong")
     expect(words).to_be_visible(timeout=MOMENT)
     for _ in range(40):  # by Tab to the field
         if words.evaluate("element => element === document.activeElement"):
