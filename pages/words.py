@@ -25,9 +25,11 @@ def short(text: Any, most: int = 100) -> str:
     >>> short("*short*")
     '\\\\*short\\\\*'
     """
-    line = " ".join(str(text).split())
-    cut = line if len(line) <= most else (line[: most + 1].rpartition(" ")[0] or line[:most]).rstrip(" ,;:.") + "…"
-    return plain(cut)
+    return plain(_cut(" ".join(str(text).split()), most))
+
+
+def _cut(line: str, most: int) -> str:
+    return line if len(line) <= most else (line[: most + 1].rpartition(" ")[0] or line[:most]).rstrip(" ,;:.") + "…"
 
 
 def version_name(version: dict[str, Any]) -> str:
@@ -36,8 +38,7 @@ def version_name(version: dict[str, Any]) -> str:
     >>> version_name({"title": "Rivers of Europe, their sources, mouths and bridges", "number": 2, "row_count": 1200})
     'Rivers of Europe, their sources, mouths and…, version 2 (1,200 rows)'
     """
-    title = version["title"] if len(version["title"]) <= 45 else version["title"][:45].rpartition(" ")[0].rstrip(" ,;") + "…"
-    return f"{title}, version {version['number']} ({count(version['row_count'], 'row')})"
+    return f"{_cut(version['title'], 45)}, version {version['number']} ({count(version['row_count'], 'row')})"
 
 
 def is_id(text: str) -> bool:

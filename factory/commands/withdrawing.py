@@ -40,10 +40,8 @@ def withdrawn_shown(desk: Desk, arguments: argparse.Namespace) -> None:
         lines += [f"adapter {a['id']}: {a['name']}, exported {a['exports']} times" for a in seen["adapters"]]
         return say(desk, seen, "\n".join(lines))
     if arguments.adapter is not None or arguments.run is not None:
-        of_run = arguments.adapter is None
-        found = (withdrawn.of_run if of_run else withdrawn.of_adapter)(
-            desk.db, arguments.run if of_run else arguments.adapter
-        )
+        adapter, run = arguments.adapter, arguments.run
+        found = withdrawn.of_run(desk.db, run) if adapter is None else withdrawn.of_adapter(desk.db, adapter)
         return say(desk, found, found["sentence"] or f"None of the {found['of']:,} rows of its data was withdrawn.")
     mine = withdrawn.of_person(desk.db, desk.person.id)
     columns = ["adapter_id", "adapter", "slug", "version", "rows", "exports"]

@@ -42,9 +42,8 @@ def allowance(db: Database, dataset_id: int, person: Person) -> Allowance:
 
     limit = min(cap, base × upper end of standing + growth × clusters accepted in 30 days × lower end of standing), by the
     dataset's policy: it grows with good work, shrinks gently as that ages or is turned down, and never reaches zero.
-    Of whose work less than two of three are accepted earns no growth: what is good in a flood would else pay for the
-    flood, in the hours of reviewers;
-    bytes are `daily_bytes_per_example` for each of them.
+    Bytes are `daily_bytes_per_example` for each of them. There is no growth where less than two of three are accepted: what
+    is good in a flood would else pay for the flood, in the hours of reviewers.
     Examples that checks refused are not counted as used.
     """
     _, policy = policies.current(db, dataset_id)

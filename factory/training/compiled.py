@@ -76,11 +76,16 @@ def _run(name: str, *given: Tensor | float | int | None) -> int:
     return found
 
 
+def _has(name: str, like: Tensor, *sizes: int) -> bool:
+    """What the library itself says of tensors like these, of these sizes; it has tiles for bfloat16 alone."""
+    if like.dtype != torch.bfloat16 or not _known(like):
+        return False
+    return bool(getattr(library(), name)(*map(ctypes.c_long, sizes)))
+
+
 def multiplies(like: Tensor, inputs: int, outputs: int, ranks: int) -> bool:
     """Whether `linear` can be had: bfloat16 on a processor that multiplies it, even sizes."""
-    if like.device.type != "cpu" or like.dtype != torch.bfloat16 or (made := library()) is None:
-        return False
-    return bool(made.multiplies(*map(ctypes.c_long, (inputs, outputs, ranks))))
+    return _has("multiplies", like, inputs, outputs, ranks)
 
 
 def linear(x: Tensor, table: Tensor, down: Tensor, plus: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -124,9 +129,7 @@ def linear_gradients(
 
 def attends(like: Tensor, width: int) -> bool:
     """Whether `attend` can be had: bfloat16 on a processor that multiplies it, heads of a multiple of 64 numbers."""
-    if like.device.type != "cpu" or like.dtype != torch.bfloat16 or (made := library()) is None:
-        return False
-    return bool(made.attends(ctypes.c_long(width)))
+    return _has("attends", like, width)
 
 
 def attend(table: Tensor, rows: Tensor, prefix: int, heads: tuple[int, int], scale: float) -> tuple[Tensor, Tensor]:
