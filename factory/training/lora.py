@@ -76,7 +76,9 @@ class Wide:
             )
 
         self.in_one_go = compiled.multiplies(self.table, self.inputs, row, rank) and all(
-            adapter.a.dtype == adapter.b.dtype == torch.float32 for _, adapter in self._adapters
+            weight.dtype == torch.float32 and weight.is_contiguous()  # they are read by their address
+            for _, adapter in self._adapters
+            for weight in (adapter.a, adapter.b)
         )
         starts = [(m.outputs.start, m.ranks.start, len(m.weight), a.a.shape[0]) for m, a in self._adapters]
         self._places = torch.tensor(starts).t().contiguous()
