@@ -6,6 +6,7 @@ these rows in this order: whoever has the rows can compute it, and nobody can ch
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -315,12 +316,8 @@ def version_sizes(db: Database, version_id: int) -> list[tuple[int, int]]:
 
 def contents(db: Database, example_ids: Sequence[int]) -> list[str]:
     """The canonical texts of these examples, in their order."""
-    found: dict[int, str] = {}
-    for start in range(0, len(example_ids), 500):
-        some = example_ids[start : start + 500]
-        found |= dict(
-            db.execute(f"select id, content from examples where id in ({','.join('?' * len(some))})", some).fetchall()
-        )
+    sql = "select id, content from examples where id in (select value from json_each(?))"
+    found = dict(db.execute(sql, [json.dumps(list(example_ids))]).fetchall())
     return [found[example_id] for example_id in example_ids]
 
 

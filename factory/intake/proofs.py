@@ -108,10 +108,9 @@ def difference(db: Database, older_id: int, newer_id: int) -> dict[str, Any]:
     if older["dataset_id"] != newer["dataset_id"]:
         raise Invalid("These are versions of two datasets; choose two of the same one.")
     people, rows = _changed(db, older, newer)
-    names = {
-        row["id"]: row["display_name"] for row in _some(db, "people", "id, display_name", [who for who, _, _ in people])
-    }
-    contents = {row["id"]: row["content"] for row in _some(db, "examples", "id, content", [one for one, _ in rows])}
+    known = "select id, display_name from people where id in (select value from json_each(?))"
+    names = dict(db.execute(known, [json.dumps([who for who, _, _ in people])]).fetchall())
+    contents = datasets.contents(db, [one for one, _ in rows])
     added, removed = sum(person[1] for person in people), sum(person[2] for person in people)
     told = [{"person": names[who], "added": came, "removed": went} for who, came, went in people]
     return {
@@ -125,7 +124,10 @@ def difference(db: Database, older_id: int, newer_id: int) -> dict[str, Any]:
         "people": sorted(told, key=lambda one: (-int(one["added"]), -int(one["removed"]), one["person"])),
         "held_out_changed": older["held_out_root"] != newer["held_out_root"],
         "policy_changed": older["policy_id"] != newer["policy_id"],
-        "rows": [{"example_id": one, "content": contents[one], "change": change} for one, change in rows],
+        "rows": [
+            {"example_id": one, "content": content, "change": change}
+            for (one, change), content in zip(rows, contents, strict=True)
+        ],
     }
 
 
@@ -164,7 +166,3 @@ def _withdrawn_since(db: Database, older_id: int, newer: dict[str, Any]) -> int:
         f" where w.version_id = :older and {_MISSING.format(':newer')}"
     )
     return int(store.value(db, sql, older=older_id, newer=newer["id"], dataset_id=newer["dataset_id"]))
-
-
-def _some(db: Database, table: str, columns: str, ids: list[int]) -> list[dict[str, Any]]:
-    return store.rows(db, f"select {columns} from {table} where id in (select value from json_each(?))", json.dumps(ids))
